@@ -1,0 +1,8 @@
+//! The host library (being assembled).
+pub mod clock;
+pub mod error;
+pub mod event;
+pub mod ledger;
+pub mod sink;
+pub mod source;
+pub mod stage;

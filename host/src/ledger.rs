@@ -1,0 +1,223 @@
+//! What was found, what was delivered, what was lost: the memory that survives a crash.
+//!
+//! A split goes `discovered -> reading -> delivered -> forgotten`, or `quarantined`, or `lost`. A discovery is committed with
+//! the stream's state in one transaction. The identities of delivered events, the positions of sinks and the
+//! delivered splits are committed in one transaction, in the order in which the line handed them over; what stands
+//! here is therefore durable in every sink, and what does not is read again.
+//!
+//! A trait, so that a second backend can serve many machines; nothing here says SQLite.
+
+pub mod sqlite;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use crate::error::Error;
+use crate::event::{Identity, StreamKey};
+
+/// A split as the source described it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// Its identity in the stream.
+    pub id: String,
+    /// What the source needs to read it; opaque.
+    pub payload: Vec<u8>,
+    /// When its content became available: milliseconds since the epoch.
+    pub created_ms: i64,
+    /// When the origin forgets it.
+    pub expires_ms: Option<i64>,
+    /// Expected cost; 1 is usual.
+    pub weight: u32,
+}
+
+/// A split that was taken to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The split.
+    pub split: Split,
+    /// How often reading it has failed so far.
+    pub attempts: u32,
+    /// Whether it is in quarantine: tried slowly, reported.
+    pub quarantined: bool,
+}
+
+/// A split's place in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SplitKey {
+    /// Its stream.
+    pub stream: StreamKey,
+    /// Its identity in the stream.
+    pub id: String,
+}
+
+/// Content that is known to be lost: declared, never silent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Of which stream.
+    pub stream: StreamKey,
+    /// The split, when one was known.
+    pub split: Option<String>,
+    /// From when (content time): milliseconds since the epoch.
+    pub since_ms: i64,
+    /// Until when.
+    pub until_ms: i64,
+    /// Why.
+    pub reason: String,
+    /// When it was declared.
+    pub declared_ms: i64,
+}
+
+/// What one `discover` found, ready to be committed.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// Splits, new and known alike.
+    pub splits: Vec<Split>,
+    /// The stream's state as staged by the call: `None` deletes the key.
+    pub state: BTreeMap<String, Option<Vec<u8>>>,
+    /// Everything available before this has been listed.
+    pub watermark_ms: Option<i64>,
+    /// Stretches that can no longer be listed.
+    pub gaps: Vec<Loss>,
+}
+
+/// How events of one stream fared, added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Handed over by the source, rejected records included.
+    pub read: u64,
+    /// Acknowledged by every sink.
+    pub delivered: u64,
+    /// Known already and not sent again.
+    pub duplicates: u64,
+    /// Left out by a stage, on purpose.
+    pub dropped: u64,
+    /// Kept as dead letters.
+    pub dead_lettered: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.read += other.read;
+        self.delivered += other.delivered;
+        self.duplicates += other.duplicates;
+        self.dropped += other.dropped;
+        self.dead_lettered += other.dead_lettered;
+    }
+}
+
+/// A piece of the line that every sink has acknowledged.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// Identities of source events that need not be delivered again, by tenant.
+    pub identities: Vec<(StreamKey, Vec<Identity>)>,
+    /// Splits of which every event stands in this commit or an earlier one.
+    pub delivered: Vec<SplitKey>,
+    /// Where each sink's durable output ends, such as a file's length; by a name of the sink's choice.
+    pub positions: BTreeMap<String, u64>,
+    /// What to add to the streams' counts.
+    pub counts: Vec<(StreamKey, Counts)>,
+}
+
+/// What a failed read means for its split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setback {
+    /// Back to `discovered`; not before this time. The attempt counts.
+    Retry {
+        /// Earliest next attempt.
+        not_before_ms: i64,
+        /// Why; kept for the operator.
+        reason: String,
+    },
+    /// Back to `discovered` at once, and the attempt does not count (shutdown, tenant-wide trouble).
+    Released,
+    /// Kept apart, tried slowly until it expires.
+    Quarantine {
+        /// Earliest next attempt.
+        not_before_ms: i64,
+        /// Why.
+        reason: String,
+    },
+    /// Gone for good: recorded as a declared loss.
+    Lost {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How many splits of a stream stand in which state, and what is known of its progress.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamStatus {
+    /// Found and not being read.
+    pub discovered: u64,
+    /// Being read.
+    pub reading: u64,
+    /// Delivered and still remembered.
+    pub delivered: u64,
+    /// Set aside.
+    pub quarantined: u64,
+    /// Declared losses.
+    pub lost: u64,
+    /// `created` of the oldest split not delivered.
+    pub oldest_undelivered_ms: Option<i64>,
+    /// The soonest expiry among splits not delivered.
+    pub next_expiry_ms: Option<i64>,
+    /// Everything available before this has been listed.
+    pub watermark_ms: Option<i64>,
+    /// Earliest time at which a waiting split may be tried again; `None` when none waits.
+    pub next_due_ms: Option<i64>,
+    /// Event counts since the stream was first seen.
+    pub counts: Counts,
+}
+
+/// The memory of one pipeline. Calls may come from many tasks at once.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// A stream's state as last committed.
+    async fn state(&self, stream: &StreamKey) -> Result<BTreeMap<String, Vec<u8>>, Error>;
+
+    /// Commits a discovery and its state in one transaction. Splits known already are left as they are.
+    /// Returns how many were new.
+    async fn discovered(&self, stream: &StreamKey, found: Found, now_ms: i64)
+    -> Result<u64, Error>;
+
+    /// Takes up to `limit` splits that are due at `now_ms` and marks them `reading`.
+    ///
+    /// Those that expire within `urgent_ms` come first, soonest first; then newest and oldest take turns, so
+    /// that the live edge and the backlog are served side by side. A split past its expiry is taken as well:
+    /// the origin has the last word.
+    async fn take(
+        &self,
+        stream: &StreamKey,
+        limit: usize,
+        urgent_ms: i64,
+        now_ms: i64,
+    ) -> Result<Vec<Taken>, Error>;
+
+    /// Puts a split that was taken back, aside or away.
+    async fn setback(&self, split: &SplitKey, setback: Setback, now_ms: i64) -> Result<(), Error>;
+
+    /// Which of these identities were committed as delivered for the tenant; one answer for each.
+    async fn known(&self, tenant: &str, identities: &[Identity]) -> Result<Vec<bool>, Error>;
+
+    /// Commits a piece of the line, durably, in one transaction.
+    async fn commit(&self, commit: Commit, now_ms: i64) -> Result<(), Error>;
+
+    /// The last committed position under a name.
+    async fn position(&self, name: &str) -> Result<Option<u64>, Error>;
+
+    /// How a stream stands.
+    async fn status(&self, stream: &StreamKey) -> Result<StreamStatus, Error>;
+
+    /// Every stream the ledger knows.
+    async fn streams(&self) -> Result<Vec<StreamKey>, Error>;
+
+    /// Declared losses, newest first, at most `limit`.
+    async fn losses(&self, limit: usize) -> Result<Vec<Loss>, Error>;
+
+    /// Splits in quarantine with the reason of the last failure, at most `limit`.
+    async fn quarantine(&self, limit: usize) -> Result<Vec<(SplitKey, Taken, String)>, Error>;
+
+    /// Forgets delivered splits whose expiry lies `margin_ms` back and identities older than the horizon.
+    async fn prune(&self, now_ms: i64) -> Result<(), Error>;
+}

@@ -1,0 +1,60 @@
+//! Where events go: the trait every sink implements, and the list of sinks.
+//!
+//! A sink's acknowledgement means durable on the other side. A sink never drops: what it cannot deliver now it keeps trying,
+//! what it can never deliver it names as refused, and the line keeps that as a dead letter.
+
+pub mod file;
+pub mod stdout;
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+
+use crate::error::Error;
+use crate::event::Batch;
+
+/// What a sink did with the batches of one `write`.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// Events that no retry can deliver: index of the batch in the call, index of the event in the batch, why.
+    pub refused: Vec<(usize, usize, String)>,
+    /// Where the sink's durable output ends after these batches, by name; committed with the events.
+    ///
+    /// After a crash `recover` gets the last committed ones back and cuts off what lies beyond.
+    pub positions: BTreeMap<String, u64>,
+}
+
+/// Looks up committed positions by name.
+pub type Positions = BTreeMap<String, u64>;
+
+/// A place where events are delivered.
+///
+/// The line calls `write` from one task, in order, with as many waiting batches as fit
+/// [`Sink::batch_bytes`]; it commits in that order too.
+#[async_trait]
+pub trait Sink: Send {
+    /// What operators call it: unique in the pipeline, such as `stdout` or `file`.
+    fn name(&self) -> &str;
+
+    /// Names of the positions this sink keeps; the ledger's values for them are given to `recover`.
+    fn position_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Brings the outside to what was committed. Called once, before the first `write`. Returns the positions to
+    /// commit before anything is written (such as the length of a file that was there before).
+    async fn recover(&mut self, _committed: &Positions) -> Result<Positions, Error> {
+        Ok(Positions::new())
+    }
+
+    /// Most bytes that one `write` should get when several batches wait.
+    fn batch_bytes(&self) -> usize {
+        4 << 20
+    }
+
+    /// Delivers the batches, in order, and returns when they are durable on the other side.
+    ///
+    /// An error means that nothing is known to be delivered: the line waits and calls again with the same batches, for
+    /// ever, so a sink that keeps positions must first undo a partial write.
+    async fn write(&mut self, batches: &[Batch]) -> Result<Written, Error>;
+}
