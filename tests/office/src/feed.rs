@@ -11,7 +11,7 @@ use crate::time;
 use crate::token::is_guid;
 use crate::wire::{Reply, Request, percent_decode};
 
-/// The publisher that requests without a PublisherIdentifier are counted under.
+/// The publisher that requests without a `PublisherIdentifier` are counted under.
 const ANONYMOUS: &str = "00000000-0000-0000-0000-000000000000";
 
 /// A refusal in the regular shape.
@@ -136,7 +136,8 @@ impl Office {
         let own = &self.tenants[token].directory_id;
         if !own.eq_ignore_ascii_case(path) {
             let text = format!(
-                "The tenant ID passed in the URL ({path}) does not match the tenant ID passed in the access \
+                "The tenant ID passed in the URL ({path}) does not match the tenant ID passed in \
+                the access \
                  token ({own})."
             );
             return Err(refuse(400, "AF20010", text));
@@ -165,7 +166,7 @@ impl Office {
         };
         let Some(most) = most else { return Ok(()) };
         if self.minutes.count(&key, now) > u64::from(most) {
-            return Err(self.throttled(about, name, method));
+            return Err(Self::throttled(about, name, method));
         }
         Ok(())
     }
@@ -176,7 +177,7 @@ impl Office {
             return Err(denied());
         }
         if self.strikes(Fault::Throttle, about) {
-            return Err(self.throttled(about, publisher, method));
+            return Err(Self::throttled(about, publisher, method));
         }
         if self.strikes(Fault::ServerError, about) {
             return Err(server_error(about));
@@ -184,7 +185,7 @@ impl Office {
         Ok(())
     }
 
-    fn throttled(&self, about: Seed, publisher: &str, method: &str) -> Reply {
+    fn throttled(about: Seed, publisher: &str, method: &str) -> Reply {
         let text = format!("Too many requests. Method={method}, PublisherId={publisher}");
         let about = about.of(Concern::Style).with(1);
         let reply = if about.chance(0.5) {
@@ -221,7 +222,8 @@ impl Office {
         if !granted || tenant.denied.contains(&kind) {
             let set = caller.roles.join(" ");
             let text = format!(
-                "The permission set ({set}) sent in the request does not include the expected permission."
+                "The permission set ({set}) sent in the request does not include the expected \
+                permission."
             );
             return Err(refuse(401, "AF10001", text));
         }
@@ -343,7 +345,7 @@ pub(crate) fn server_error(about: Seed) -> Reply {
         reply.headers[0].1 = "text/html".into();
         reply
     };
-    match about.of(Concern::Style).with(3).below(9) {
+    match about.of(Concern::Style).with(3).below(10) {
         0..=2 => refuse(
             500,
             "AF50000",
@@ -368,22 +370,26 @@ pub(crate) fn server_error(about: Seed) -> Reply {
         ),
         6 => html(502, "Bad Gateway"),
         7 => html(503, "Service Unavailable"),
-        _ => html(504, "Gateway Timeout"),
+        8 => html(504, "Gateway Timeout"),
+        _ => html(408, "Request Timeout"),
     }
 }
 
-/// The answer to a start before auditing has taken effect: the code is cut out of an exception's text.
+/// The answer to a start before auditing has taken effect: the code is cut out of an exception's
+/// text.
 fn no_such_tenant(request: &Request, tenant: &str, client: &str, kind: ContentType) -> Reply {
     let publisher = request
         .parameter("PublisherIdentifier")
         .unwrap_or(ANONYMOUS.into());
     let code = format!(
-        "StartSubscription [CorrId=0d6f2a31-5b1e-4f0e-9c55-1f2e3d4c5b6a][TenantId={tenant},ContentType={},\
+        "StartSubscription [CorrId=0d6f2a31-5b1e-4f0e-9c55-1f2e3d4c5b6a][TenantId={tenant},\
+        ContentType={},\
          ApplicationId={client},PublisherId={publisher}][AppId",
         kind.name()
     );
     let message = format!(
-        "{client}] failed. Exception: Microsoft.Office.Compliance.Audit.DataServiceException: Tenant \
+        "{client}] failed. Exception: Microsoft.Office.Compliance.Audit.DataServiceException: \
+        Tenant \
          {tenant} does not exist.\r\n   at Microsoft.Office.Compliance.Audit.Start()"
     );
     refuse(400, &code, message)
@@ -412,8 +418,10 @@ fn sensitive_types(request: &Request) -> Result<Reply, Reply> {
 pub(crate) fn bad_window(start: Option<i64>, end: Option<i64>) -> Reply {
     let of = |time: Option<i64>| time.map(time::seconds).unwrap_or_default();
     let text = format!(
-        "Start time and end time must both be specified (or both omitted) and must be less than or equal to \
-         24 hours apart, with the start time prior to end time and start time no more than 7 days in the \
+        "Start time and end time must both be specified (or both omitted) and must be less than \
+        or equal to \
+         24 hours apart, with the start time prior to end time and start time no more than 7 \
+         days in the \
          past. StartTime:{}, EndTime:{}",
         of(start),
         of(end)

@@ -1,7 +1,8 @@
 //! Plays the office on loopback: real sockets, real time, faults as they look on a wire.
 //!
-//! Three listeners: the office (login and API on one origin), a host that is not its own and must never see
-//! a token, and the control plane. HTTP/1.1 with keep-alive, and HTTP/2 by prior knowledge.
+//! Three listeners: the office (login and API on one origin), a host that is not its own and must
+//! never see a token, and the control plane. HTTP/1.1 with keep-alive, and HTTP/2 by prior
+//! knowledge.
 
 mod play;
 
@@ -174,14 +175,14 @@ async fn accept(
 ) {
     loop {
         let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                // Out of file descriptors, most likely: give the connections a moment to end.
-                Err(_) => {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else {
+                    // Out of file descriptors, most likely: give the connections a moment to end.
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
-                }
-            },
+                };
+                stream
+            }
             _ = stopped.changed() => return,
         };
         let (origin, shared, stopped) = (Arc::clone(&origin), Arc::clone(&shared), stopped.clone());
