@@ -64,6 +64,7 @@ faults! {
     ResetAfterHeaders "reset-after-headers" Api "The connection is reset after the headers.",
     SlowHeaders "slow-headers" Api "The answer begins late (`Faults::slow_ms`).",
     Close "close" Api "The connection is closed after a good answer.",
+    Redirect "redirect" Api "A redirect: to another host, to itself, or to another path.",
     BadToken "token-unavailable" Token "503 `temporarily_unavailable`, 500 `server_error` or 429.",
     OddExpiry "token-odd-expiry" Token
         "`expires_in` is missing, zero, huge, or a string on the v2 endpoint.",
@@ -78,6 +79,8 @@ faults! {
     EmptyBody "empty-body" Fetch "Status 200 with nothing.",
     HtmlBody "html-body" Fetch "Status 200 with an HTML page.",
     GarbageTail "garbage-tail" Fetch "A cut JSON array followed by garbage.",
+    DoubleBody "double-body" Fetch "The array comes twice, one behind the other.",
+    FalseEncoding "false-encoding" Fetch "Plain bytes that are labelled as gzip.",
     Missing "missing-once" Fetch "404, as if the blob were not replicated yet.",
     ByteOrderMark "bom" Fetch "Harmless: a byte-order mark before the array.",
     OctetStream "octet-stream" Fetch "Harmless: labelled as `application/octet-stream`.",
@@ -146,6 +149,15 @@ pub enum Windows {
     Nonsense,
 }
 
+/// What throttled answers say about waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// Nothing, zero, or one second.
+    Short,
+    /// Also a date in the past, ten years, less than nothing, and garbage.
+    Odd,
+}
+
 /// What goes wrong, how often, and which of its known characters the service shows.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
@@ -157,6 +169,8 @@ pub struct Faults {
     pub late: Late,
     /// What happens to bad windows.
     pub windows: Windows,
+    /// What `Retry-After` says.
+    pub waits: Waits,
     /// Pages of random size, up to the page size.
     pub random_pages: bool,
     /// A window that starts inside a blob's key range lists the rest of it under another id.
@@ -199,6 +213,7 @@ impl Faults {
             order: Order::Sorted,
             late: Late::Never,
             windows: Windows::Strict,
+            waits: Waits::Short,
             random_pages: false,
             regroup: false,
             odd_header_case: false,
@@ -244,6 +259,11 @@ impl Faults {
             Windows::Partial
         } else {
             Windows::Strict
+        };
+        faults.waits = if on("waits") {
+            Waits::Odd
+        } else {
+            Waits::Short
         };
         faults.random_pages = on("random pages");
         faults.regroup = on("regroup");

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::faults::Fault;
+use crate::faults::{Fault, Waits};
 use crate::kind::ContentType;
 use crate::office::Office;
 use crate::random::{Concern, Seed};
@@ -72,7 +72,8 @@ impl Office {
         }
         let method = method_name(operation);
         self.check_rate(now, caller.tenant, publisher.as_deref(), method, about)?;
-        self.stumble(about, publisher.as_deref().unwrap_or(ANONYMOUS), method)?;
+        let name = publisher.as_deref().unwrap_or(ANONYMOUS);
+        self.stumble(about, name, method, &request.path)?;
         match (&*request.method, operation) {
             ("GET", ["subscriptions", "list"]) => Ok(self.subscriptions(caller.tenant)),
             ("GET", ["audit" | "Audit", id]) => Ok(self.fetch(
@@ -166,26 +167,46 @@ impl Office {
         };
         let Some(most) = most else { return Ok(()) };
         if self.minutes.count(&key, now) > u64::from(most) {
-            return Err(Self::throttled(about, name, method));
+            return Err(self.throttled(about, name, method));
         }
         Ok(())
     }
 
     /// The refusals that have no reason in the request.
-    fn stumble(&mut self, about: Seed, publisher: &str, method: &str) -> Result<(), Reply> {
+    fn stumble(
+        &mut self,
+        about: Seed,
+        publisher: &str,
+        method: &str,
+        path: &str,
+    ) -> Result<(), Reply> {
         if self.strikes(Fault::Unauthorized, about) {
             return Err(denied());
         }
         if self.strikes(Fault::Throttle, about) {
-            return Err(Self::throttled(about, publisher, method));
+            return Err(self.throttled(about, publisher, method));
         }
         if self.strikes(Fault::ServerError, about) {
             return Err(server_error(about));
         }
+        if self.strikes(Fault::Redirect, about) {
+            return Err(self.redirected(about, path));
+        }
         Ok(())
     }
 
-    fn throttled(about: Seed, publisher: &str, method: &str) -> Reply {
+    fn redirected(&self, about: Seed, path: &str) -> Reply {
+        let about = about.of(Concern::Style).with(6);
+        let to = match about.below(3) {
+            0 => format!("{}{path}", self.foreign_url),
+            1 => format!("{}{path}", self.resource_url),
+            _ => format!("{}/error.htm", self.resource_url),
+        };
+        let status = *about.stream().pick(&[301, 302, 307, 308]);
+        Reply::json(status, "").with("Location", to)
+    }
+
+    fn throttled(&self, about: Seed, publisher: &str, method: &str) -> Reply {
         let text = format!("Too many requests. Method={method}, PublisherId={publisher}");
         let about = about.of(Concern::Style).with(1);
         let reply = if about.chance(0.5) {
@@ -194,13 +215,18 @@ impl Office {
         } else {
             refuse(429, "AF429", text)
         };
-        match about.with(2).below(8) {
+        let choices = if self.faults.waits == Waits::Odd {
+            8
+        } else {
+            4
+        };
+        match about.with(2).below(choices) {
             0 => reply.with("Retry-After", "0"),
             1 => reply.with("Retry-After", "1"),
-            2 => reply.with("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT"),
-            3 => reply.with("Retry-After", "315360000"),
-            4 => reply.with("Retry-After", "soon"),
-            5 => reply.with("Retry-After", "-5"),
+            4 => reply.with("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT"),
+            5 => reply.with("Retry-After", "315360000"),
+            6 => reply.with("Retry-After", "soon"),
+            7 => reply.with("Retry-After", "-5"),
             _ => reply,
         }
     }

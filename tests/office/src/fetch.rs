@@ -258,6 +258,8 @@ const BREAKING: &[Fault] = &[
     Fault::EmptyBody,
     Fault::HtmlBody,
     Fault::GarbageTail,
+    Fault::DoubleBody,
+    Fault::FalseEncoding,
     Fault::TruncateGzip,
 ];
 
@@ -290,6 +292,12 @@ fn break_reply(mut reply: Reply, fault: Fault, about: Seed, stall_ms: u32) -> Re
             )
             .content
             .into_bytes();
+        }
+        Fault::DoubleBody => bytes = bytes.repeat(2).into(),
+        Fault::FalseEncoding => {
+            reply
+                .headers
+                .push(("Content-Encoding".into(), "gzip".into()));
         }
         Fault::NullBody => bytes = "null".into(),
         Fault::EmptyBody => bytes = Bytes::new(),

@@ -210,7 +210,9 @@ async fn connection(
             Arc::clone(&reset),
         )
     });
-    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // Names in lower case are what HTTP/2 has; over HTTP/1.1 the service writes capitals.
+    builder.http1().title_case_headers(true);
     let connection = builder.serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
     tokio::select! {

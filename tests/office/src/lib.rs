@@ -27,7 +27,7 @@ mod token;
 mod wire;
 
 pub use builder::Builder;
-pub use faults::{Fault, Faults, Late, Order, Scope, Windows};
+pub use faults::{Fault, Faults, Late, Order, Scope, Waits, Windows};
 pub use http::{Clock, Server};
 pub use kind::ContentType;
 pub use office::Office;

@@ -1,6 +1,8 @@
 //! Every fault shows, and a careful client survives all of them together without loss.
 
-use sluicegate_office::{ContentType, DAY_MS, End, Fault, Faults, Framing, HOUR_MS, Office, Reply};
+use sluicegate_office::{
+    ContentType, DAY_MS, End, Fault, Faults, Framing, HOUR_MS, Office, Reply, Waits,
+};
 
 use crate::client::{Client, Delivered, NOON, window};
 
@@ -40,6 +42,7 @@ fn broken_bodies_are_never_a_json_array() {
         Fault::EmptyBody,
         Fault::HtmlBody,
         Fault::GarbageTail,
+        Fault::DoubleBody,
         Fault::ResetBeforeHeaders,
         Fault::ResetAfterHeaders,
     ];
@@ -84,12 +87,15 @@ fn each_transport_fault_has_its_plan() {
 }
 
 #[test]
-fn harmless_faults_leave_the_content_as_it_is() {
+fn some_faults_leave_the_content_as_it_is() {
     let plain = fetched(Fault::Close).content.into_bytes();
     assert_eq!(
         fetched(Fault::ByteOrderMark).content.into_bytes()[3..],
         plain
     );
+    let labelled = fetched(Fault::FalseEncoding);
+    assert_eq!(labelled.find_header("content-encoding"), Some("gzip"));
+    assert_eq!(labelled.content.into_bytes(), plain);
     let octets = fetched(Fault::OctetStream);
     assert_eq!(
         octets.find_header("content-type"),
@@ -109,6 +115,7 @@ fn refusals_come_in_all_their_forms() {
         let mut client = client(Faults::none());
         let uri = uri(&mut client);
         client.office.faults_mut().set(fault, 1.0);
+        client.office.faults_mut().waits = Waits::Odd;
         let replies: Vec<Reply> = (0..60).map(|_| client.call("GET", &uri)).collect();
         let mut statuses: Vec<u16> = replies.iter().map(|r| r.status).collect();
         statuses.sort_unstable();
@@ -118,6 +125,10 @@ fn refusals_come_in_all_their_forms() {
     assert_eq!(statuses(Fault::ServerError).0, [408, 500, 502, 503, 504]);
     assert_eq!(statuses(Fault::Unauthorized).0, [401]);
     assert_eq!(statuses(Fault::Missing).0, [404]);
+    let (found, replies) = statuses(Fault::Redirect);
+    assert_eq!(found, [301, 302, 307, 308]);
+    let foreign = |r: &Reply| r.find_header("location").unwrap().contains("example.net");
+    assert!(replies.iter().any(foreign) && !replies.iter().all(foreign));
     let (found, replies) = statuses(Fault::Throttle);
     assert_eq!(found, [403, 429]);
     let waits: std::collections::BTreeSet<_> = replies
