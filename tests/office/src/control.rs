@@ -11,6 +11,7 @@ use crate::wire::{Reply, Request};
 ///
 /// The oracle takes events as NDJSON: ECS events (`event.id`, `organization.id`), or
 /// `{"tenant":…,"id":…}`. A fault is `name=rate`, one per line.
+/// Faults of blobs and records were settled when the office was built and do not change any more.
 pub(crate) fn handle(office: &mut Office, now: i64, request: &Request) -> Reply {
     match (&*request.method, &*request.path) {
         ("GET", "/_mock/stats") => Reply::json(200, office.stats().to_json().to_string()),

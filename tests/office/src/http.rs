@@ -247,11 +247,23 @@ async fn answer(
         body,
     };
     let guard = InFlight::enter(&shared, role);
-    let reply = decide(&shared, role, &request);
+    let reply = if lacks_length(parts.version, &request) {
+        Reply::json(411, r#"{"Message":"Length Required"}"#)
+    } else {
+        decide(&shared, role, &request)
+    };
     if reply.transport.delay_ms > 0 {
         tokio::time::sleep(Duration::from_millis(reply.transport.delay_ms)).await;
     }
     play::response(reply, reset, guard)
+}
+
+/// The service's front wants to know how long a body is, be it empty.
+fn lacks_length(version: hyper::Version, request: &Request) -> bool {
+    let told = ["content-length", "transfer-encoding"];
+    version == hyper::Version::HTTP_11
+        && request.method == "POST"
+        && !told.iter().any(|name| request.find_header(name).is_some())
 }
 
 fn decide(shared: &Shared, role: Role, request: &Request) -> Reply {

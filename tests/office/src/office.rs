@@ -33,6 +33,7 @@ pub struct Office {
     attempts: HashMap<u64, u64>,
     pub(crate) minutes: Minutes,
     pub(crate) stats: Stats,
+    trace: Seed,
 }
 
 impl Office {
@@ -59,6 +60,7 @@ impl Office {
             attempts: HashMap::new(),
             minutes: Minutes::default(),
             stats: Stats::default(),
+            trace: Seed(builder.seed),
         }
     }
 
@@ -119,6 +121,12 @@ impl Office {
         Oracle::new(self, now_ms)
     }
 
+    /// A hash over every request so far, its instant and the status it got: two runs of a
+    /// deterministic client under one seed have the same.
+    pub fn trace(&self) -> u64 {
+        self.trace.0
+    }
+
     pub(crate) fn saw_in_flight(&mut self, number: u64) {
         self.stats.peak_in_flight = self.stats.peak_in_flight.max(number);
     }
@@ -132,6 +140,11 @@ impl Office {
             let about = self.attempt(request);
             self.route(now_ms, request, about)
         };
+        self.trace = self.trace.with(now_ms.cast_unsigned()).text(&request.path);
+        self.trace = self
+            .trace
+            .text(&request.query)
+            .with(u64::from(reply.status));
         *self.stats.statuses.entry(reply.status).or_default() += 1;
         reply.transport.delay_ms += self.latency_ms;
         for (name, value) in HEADERS {

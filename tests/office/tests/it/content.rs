@@ -137,6 +137,13 @@ fn the_oracle_tells_missing_from_repeated_from_invented() {
     assert!(verdict.is_clean(), "{verdict:?}");
     assert_eq!((verdict.owed, verdict.delivered), (120, 120));
 
+    let first = client
+        .office
+        .oracle(client.now)
+        .of_tenant(0)
+        .check(done.events.clone());
+    assert!(first.is_clean() && first.owed == 60, "{first:?}");
+
     let mut events = done.events.clone();
     let gone = events.remove(5);
     events.push(events[7].clone());

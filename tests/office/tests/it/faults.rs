@@ -243,6 +243,20 @@ fn a_careful_client_survives_the_swarm() {
 }
 
 #[test]
+fn one_seed_is_one_history() {
+    let history = |seed: u64| {
+        let mut client = swarm(seed);
+        collect(&mut client);
+        (
+            client.office.trace(),
+            format!("{:?}", client.office.stats()),
+        )
+    };
+    assert_eq!(history(3), history(3));
+    assert_ne!(history(3).0, history(4).0);
+}
+
+#[test]
 fn a_careless_client_is_caught() {
     let faults = Faults::none()
         .with(Fault::CopyInBlob, 0.1)

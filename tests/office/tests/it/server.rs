@@ -138,6 +138,22 @@ fn a_good_blob_has_its_length_and_the_service_s_headers() {
 }
 
 #[test]
+fn a_post_must_say_how_long_it_is() {
+    with_server(Faults::none(), |_, tongue| {
+        let mut stream = TcpStream::connect(&tongue.address).unwrap();
+        let line = tongue.blob.replace("GET", "POST");
+        write!(
+            stream,
+            "{line} HTTP/1.1\r\nhost: office\r\nconnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("HTTP/1.1 411 "), "{text}");
+    });
+}
+
+#[test]
 fn a_truncated_body_falls_short_of_its_length() {
     with_server(Faults::none().with(Fault::Truncate, 1.0), |_, tongue| {
         let (head, body, _) = tongue.fetch();
