@@ -4,15 +4,27 @@
 
 use serde_json::{Value, json};
 
+use crate::http::Clock;
 use crate::office::Office;
 use crate::wire::{Reply, Request};
 
-/// Answers `GET /_mock/stats`, `GET /_mock/oracle`, `POST /_mock/oracle`, `POST /_mock/fault`.
+const PAGES: &[&str] = &[
+    "GET /_mock/stats",
+    "GET /_mock/log",
+    "GET /_mock/oracle",
+    "POST /_mock/oracle",
+    "POST /_mock/fault",
+    "POST /_mock/clock",
+];
+
+/// Answers the pages named in [`PAGES`].
 ///
 /// The oracle takes events as NDJSON: ECS events (`event.id`, `organization.id`), or
-/// `{"tenant":…,"id":…}`. A fault is `name=rate`, one per line.
-/// Faults of blobs and records were settled when the office was built and do not change any more.
-pub(crate) fn handle(office: &mut Office, now: i64, request: &Request) -> Reply {
+/// `{"tenant":…,"id":…}`. A fault is `name=rate`, one per line; faults of blobs and records were
+/// settled when the office was built and do not change any more. The clock takes the milliseconds
+/// by which it is moved.
+pub(crate) fn handle(office: &mut Office, clock: &Clock, request: &Request) -> Reply {
+    let now = clock.now_ms();
     match (&*request.method, &*request.path) {
         ("GET", "/_mock/stats") => Reply::json(200, office.stats().to_json().to_string()),
         ("GET", "/_mock/oracle") => {
@@ -36,13 +48,24 @@ pub(crate) fn handle(office: &mut Office, now: i64, request: &Request) -> Reply 
                 Err(e) => Reply::json(400, json!({"error": e}).to_string()),
             }
         }
-        _ => {
-            let text = "GET /_mock/stats, GET or POST /_mock/oracle, POST /_mock/fault";
-            Reply::json(
-                404,
-                json!({"error": "no such page", "pages": text}).to_string(),
-            )
-        }
+        ("GET", "/_mock/log") => Reply::json(
+            200,
+            Value::from(office.recent().collect::<Vec<_>>()).to_string(),
+        ),
+        ("POST", "/_mock/clock") => match String::from_utf8_lossy(&request.body).trim().parse() {
+            Ok(ms) => {
+                clock.advance(ms);
+                Reply::json(200, json!({"now_ms": clock.now_ms()}).to_string())
+            }
+            Err(e) => Reply::json(
+                400,
+                json!({"error": format!("milliseconds: {e}")}).to_string(),
+            ),
+        },
+        _ => Reply::json(
+            404,
+            json!({"error": "no such page", "pages": PAGES}).to_string(),
+        ),
     }
 }
 

@@ -8,7 +8,7 @@ mod play;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub struct Clock {
     from_ms: i64,
     started: Instant,
     speed: f64,
+    /// Shared by all copies: they show one time.
+    moved_ms: Arc<AtomicI64>,
 }
 
 impl Clock {
@@ -47,11 +49,18 @@ impl Clock {
 
     /// A clock that shows this instant now and runs so many times as fast as the machine's.
     pub fn starting_at(from_ms: i64, speed: f64) -> Self {
+        let moved_ms = Arc::new(AtomicI64::new(0));
         Self {
             from_ms,
             started: Instant::now(),
             speed,
+            moved_ms,
         }
+    }
+
+    /// Moves the clock, and every copy of it, by so many milliseconds.
+    pub fn advance(&self, ms: i64) {
+        self.moved_ms.fetch_add(ms, Ordering::Relaxed);
     }
 
     /// Milliseconds since 1970 UTC.
@@ -60,7 +69,8 @@ impl Clock {
         reason = "milliseconds since the server started are far below 2^53"
     )]
     pub fn now_ms(&self) -> i64 {
-        self.from_ms + (self.started.elapsed().as_secs_f64() * self.speed * 1_000.0) as i64
+        let moved = self.from_ms + self.moved_ms.load(Ordering::Relaxed);
+        moved + (self.started.elapsed().as_secs_f64() * self.speed * 1_000.0) as i64
     }
 }
 
@@ -270,7 +280,7 @@ fn decide(shared: &Shared, role: Role, request: &Request) -> Reply {
     let now = shared.clock.now_ms();
     let mut office = shared.office();
     match role {
-        Role::Control => control::handle(&mut office, now, request),
+        Role::Control => control::handle(&mut office, &shared.clock, request),
         Role::Office => {
             office.saw_in_flight(shared.in_flight.load(Ordering::Relaxed));
             office.handle(now, request)

@@ -3,7 +3,7 @@
 //! No socket, no clock, no thread. What a request does to the office (a token, a subscription, a
 //! count) has happened when `handle` returns, even when the reply is one that never arrives.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::builder::Builder;
 use crate::faults::{Fault, Faults, Scope};
@@ -34,6 +34,7 @@ pub struct Office {
     pub(crate) minutes: Minutes,
     pub(crate) stats: Stats,
     trace: Seed,
+    recent: VecDeque<(i64, u16, String)>,
 }
 
 impl Office {
@@ -61,6 +62,7 @@ impl Office {
             minutes: Minutes::default(),
             stats: Stats::default(),
             trace: Seed(builder.seed),
+            recent: VecDeque::new(),
         }
     }
 
@@ -127,6 +129,22 @@ impl Office {
         self.trace.0
     }
 
+    /// The last requests, oldest first: instant, status, method, path and query.
+    pub fn recent(&self) -> impl Iterator<Item = String> {
+        self.recent
+            .iter()
+            .map(|(at, status, line)| format!("{} {status} {line}", time::millis(*at)))
+    }
+
+    fn remember(&mut self, now_ms: i64, request: &Request, status: u16) {
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        // Neither headers nor body: they hold tokens and secrets.
+        let line = format!("{} {}?{}", request.method, request.path, request.query);
+        self.recent.push_back((now_ms, status, line));
+    }
+
     pub(crate) fn saw_in_flight(&mut self, number: u64) {
         self.stats.peak_in_flight = self.stats.peak_in_flight.max(number);
     }
@@ -145,6 +163,7 @@ impl Office {
             .trace
             .text(&request.query)
             .with(u64::from(reply.status));
+        self.remember(now_ms, request, reply.status);
         *self.stats.statuses.entry(reply.status).or_default() += 1;
         reply.transport.delay_ms += self.latency_ms;
         for (name, value) in HEADERS {
@@ -225,6 +244,9 @@ impl std::fmt::Debug for Office {
             .finish_non_exhaustive()
     }
 }
+
+/// How many requests are remembered: enough to see what a test did last, and little to hold.
+const RECENT: usize = 500;
 
 const HEADERS: &[(&str, &str)] = &[
     ("Cache-Control", "no-cache"),

@@ -119,6 +119,32 @@ fn much_content_takes_no_memory_until_it_is_fetched() {
 }
 
 #[test]
+fn events_are_published_again_five_days_later() {
+    let faults = Faults::none().with(Fault::Republished, 1.0);
+    let builder = Office::builder(3)
+        .content_types(&[KIND])
+        .blobs(84)
+        .events_per_blob(2);
+    let builder = builder.span(Duration::from_hours(168)).page_size(100);
+    let mut client = Client::new(builder.subscribed().faults(faults));
+    // One blob every two hours: the blob of five days before is sixty blobs away.
+    let last = client.list(KIND, NOON - DAY_MS, NOON).pop().unwrap();
+    let records = client.fetch(last["contentUri"].as_str().unwrap());
+    assert_eq!(records.len(), 4);
+    let old = records[2]["CreationTime"].as_str().unwrap();
+    assert!(old.starts_with("2026-02-24T"), "{old}");
+    let old = client.list(KIND, NOON - 5 * DAY_MS - 5 * 3_600_000, NOON - 5 * DAY_MS);
+    let mut before = Vec::new();
+    for descriptor in old {
+        before.extend(client.fetch(descriptor["contentUri"].as_str().unwrap()));
+    }
+    assert!(
+        before.contains(&records[2]),
+        "it was there before, under the same Id"
+    );
+}
+
+#[test]
 fn the_oracle_tells_missing_from_repeated_from_invented() {
     let kinds = ContentType::ALL;
     let builder = Office::builder(4)

@@ -289,6 +289,15 @@ fn the_control_plane_judges_deliveries() {
         assert!(head.starts_with("http/1.1 200 "));
         let (head, body, _) = tongue.fetch();
         assert!(length(&head).unwrap() > body.len());
+        let (_, log) = control.say("GET /_mock/log", "");
+        let log: Vec<String> = serde_json::from_str(&log).unwrap();
+        assert!(log[0].contains(" 200 POST /") && log.len() == 4, "{log:?}");
+        let (_, clock) = control.say("POST /_mock/clock", "3600000");
+        assert!(clock.contains("\"now_ms\":17723700"), "{clock}");
+        assert!(
+            tongue.fetch().0.starts_with("http/1.1 401 "),
+            "the token has expired"
+        );
         assert!(
             control
                 .say("POST /_mock/fault", "x=1")
