@@ -225,13 +225,9 @@ impl<'a> Scanner<'a> {
         }
         loop {
             self.expect(b'"')?;
+            let start = self.at;
             let name = self.string()?;
-            self.flags |= if seen >> (name >> 58) & 1 == 1 {
-                TWICE
-            } else {
-                0
-            };
-            seen |= 1 << (name >> 58);
+            self.see(&mut seen, name, start);
             self.space();
             self.expect(b':')?;
             self.space();
@@ -248,6 +244,23 @@ impl<'a> Scanner<'a> {
             }
             self.space();
         }
+    }
+
+    /// Suspects a name of being there twice: by six bits of its hash, or because it is escaped, so that another
+    /// spelling may be the same name.
+    #[inline]
+    fn see(&mut self, seen: &mut u64, name: u64, start: usize) {
+        // These bits tell the names apart that stand together in real records.
+        let bit = 1 << (name >> 24 & 63);
+        if *seen & bit != 0 || self.flags & ESCAPE != 0 && self.is_escaped(start) {
+            self.flags |= TWICE;
+        }
+        *seen |= bit;
+    }
+
+    /// The string from `start` up to the place now holds a backslash.
+    pub(crate) fn is_escaped(&self, start: usize) -> bool {
+        self.bytes[start..self.at].contains(&b'\\')
     }
 
     fn array(&mut self, depth: u32) -> Scanned<u64> {
@@ -378,7 +391,7 @@ mod tests {
     #[test]
     fn the_fingerprint_is_stable() {
         let json = r#"{"Id":"a","N":[1,null,true,"long enough for two words",""]}"#;
-        assert_eq!(check(json).0, Ok(0xa8e8_61e9_7c2d_c6c6));
+        assert_eq!(check(json).0, Ok(0x144e_33a6_ef5e_3054));
     }
 
     #[test]

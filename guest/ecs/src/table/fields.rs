@@ -18,6 +18,8 @@ pub enum IndexType {
     Ip,
     /// A 64-bit integer.
     Long,
+    /// True or false.
+    Boolean,
     /// A latitude and a longitude; written by the stage `geo`, not by this crate.
     GeoPoint,
     /// Whatever is inside, indexed as exact text.
@@ -37,6 +39,8 @@ pub struct FieldRow {
     pub name: &'static str,
     /// The type in an index.
     pub index: IndexType,
+    /// Which members of the record it comes from, for the page.
+    pub from: &'static str,
     /// What opens each object on the way.
     pub(crate) parents: &'static [&'static str],
     /// What opens the member itself.
@@ -44,7 +48,7 @@ pub struct FieldRow {
 }
 
 macro_rules! fields {
-    ($($field:ident [$($parent:literal)*] $leaf:literal $index:ident)*) => {
+    ($($field:ident [$($parent:literal)*] $leaf:literal $index:ident $from:literal)*) => {
         /// A field of the event.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
@@ -54,6 +58,7 @@ macro_rules! fields {
         pub(crate) const ROWS: &[FieldRow] = &[$(FieldRow {
             name: concat!($($parent, ".",)* $leaf),
             index: IndexType::$index,
+            from: $from,
             parents: &[$(concat!("\"", $parent, "\":{")),*],
             leaf: concat!("\"", $leaf, "\":"),
         }),*];
@@ -62,97 +67,97 @@ macro_rules! fields {
 
 #[rustfmt::skip]
 fields! {
-    Timestamp [] "@timestamp" Date
-    ApplicationName ["application"] "name" Keyword
-    Client [] "client" Object
-    ClientPortScratch ["client"] "_port" Scratch
-    ClientTempScratch ["client"] "_temp" Scratch
-    ClientAddress ["client"] "address" Keyword
-    ClientDomain ["client"] "domain" Keyword
-    ClientIp ["client"] "ip" Ip
-    ClientPort ["client"] "port" Long
-    DestinationIp ["destination"] "ip" Ip
-    DestinationUserDomain ["destination" "user"] "domain" Keyword
-    DestinationUserEmail ["destination" "user"] "email" Keyword
-    DestinationUserId ["destination" "user"] "id" Keyword
-    DestinationUserName ["destination" "user"] "name" Keyword
-    DeviceId ["device"] "id" Keyword
-    EcsVersion ["ecs"] "version" Keyword
-    EmailAttachments ["email"] "attachments" Flattened
-    EmailFromAddress ["email" "from"] "address" Keyword
-    EmailLocalId ["email"] "local_id" Keyword
-    EmailMessageId ["email"] "message_id" Keyword
-    EmailSenderAddress ["email" "sender"] "address" Keyword
-    EmailSubject ["email"] "subject" Keyword
-    EmailToAddress ["email" "to"] "address" Keyword
-    ErrorMessage ["error"] "message" Text
-    EventAction ["event"] "action" Keyword
-    EventCategory ["event"] "category" Keyword
-    EventCode ["event"] "code" Keyword
-    EventDataset ["event"] "dataset" Keyword
-    EventId ["event"] "id" Keyword
-    EventKind ["event"] "kind" Keyword
-    EventModule ["event"] "module" Keyword
-    EventOriginal ["event"] "original" Stored
-    EventOutcome ["event"] "outcome" Keyword
-    EventProvider ["event"] "provider" Keyword
-    EventSeverity ["event"] "severity" Long
-    EventType ["event"] "type" Keyword
-    FileDirectory ["file"] "directory" Keyword
-    FileExtension ["file"] "extension" Keyword
-    FileHashSha1 ["file" "hash"] "sha1" Keyword
-    FileHashSha256 ["file" "hash"] "sha256" Keyword
-    FileInode ["file"] "inode" Keyword
-    FileMtime ["file"] "mtime" Date
-    FileName ["file"] "name" Keyword
-    FileOwner ["file"] "owner" Keyword
-    FilePath ["file"] "path" Keyword
-    FileSize ["file"] "size" Long
-    GroupName ["group"] "name" Keyword
-    HostId ["host"] "id" Keyword
-    HostName ["host"] "name" Keyword
-    HostOsPlatform ["host" "os"] "platform" Keyword
-    HostOsType ["host" "os"] "type" Keyword
-    Message [] "message" Text
-    NetworkType ["network"] "type" Keyword
-    Audit ["o365"] "audit" Object
-    Aborted [] "o365audit" Object
-    OrganizationId ["organization"] "id" Keyword
-    OrganizationName ["organization"] "name" Keyword
-    ProcessName ["process"] "name" Keyword
-    RelatedHash ["related"] "hash" Keyword
-    RelatedHosts ["related"] "hosts" Keyword
-    RelatedIp ["related"] "ip" Ip
-    RelatedUser ["related"] "user" Keyword
-    RuleCategory ["rule"] "category" Keyword
-    RuleDescription ["rule"] "description" Keyword
-    RuleId ["rule"] "id" Keyword
-    RuleName ["rule"] "name" Keyword
-    RuleReference ["rule"] "reference" Keyword
-    RuleRuleset ["rule"] "ruleset" Keyword
-    Server [] "server" Object
-    ServerTempScratch ["server"] "_temp" Scratch
-    ServerAddress ["server"] "address" Keyword
-    ServerDomain ["server"] "domain" Keyword
-    ServerIp ["server"] "ip" Ip
-    SessionId ["session"] "id" Keyword
-    SourceIp ["source"] "ip" Ip
-    SourcePort ["source"] "port" Long
-    SourceUserEmail ["source" "user"] "email" Keyword
-    Tags [] "tags" Keyword
-    TokenId ["token"] "id" Keyword
-    UrlDomain ["url"] "domain" Keyword
-    UrlOriginal ["url"] "original" Wildcard
-    UserDomain ["user"] "domain" Keyword
-    UserEmail ["user"] "email" Keyword
-    UserFullName ["user"] "full_name" Keyword
-    UserId ["user"] "id" Keyword
-    UserName ["user"] "name" Keyword
-    UserTargetDomain ["user" "target"] "domain" Keyword
-    UserTargetEmail ["user" "target"] "email" Keyword
-    UserTargetId ["user" "target"] "id" Keyword
-    UserTargetName ["user" "target"] "name" Keyword
-    UserAgentOriginal ["user_agent"] "original" Keyword
+    Timestamp [] "@timestamp" Date "`CreationTime`, else the arrival"
+    ApplicationName ["application"] "name" Keyword "`ApplicationDisplayName`"
+    Client [] "client" Object ""
+    ClientPortScratch ["client"] "_port" Scratch ""
+    ClientTempScratch ["client"] "_temp" Scratch ""
+    ClientAddress ["client"] "address" Keyword "`ClientIPAddress`, else `ClientIP`, else `ActorIpAddress`"
+    ClientDomain ["client"] "domain" Keyword "the same, when it is a name"
+    ClientIp ["client"] "ip" Ip "the same, when it is a valid address"
+    ClientPort ["client"] "port" Long "the same, when it has a port"
+    DestinationIp ["destination"] "ip" Ip "`server.ip`"
+    DestinationUserDomain ["destination" "user"] "domain" Keyword "`destination.user.id`"
+    DestinationUserEmail ["destination" "user"] "email" Keyword "DLP: `ExchangeMetaData.To`, `.CC`, `.BCC`; Yammer: `TargetUserId`"
+    DestinationUserId ["destination" "user"] "id" Keyword "Yammer: `TargetYammerUserId`"
+    DestinationUserName ["destination" "user"] "name" Keyword "`destination.user.id`"
+    DeviceId ["device"] "id" Keyword "`AppAccessContext.DeviceId`, else `ExtendedProperties.additionalDetails.DeviceId`"
+    EcsVersion ["ecs"] "version" Keyword "constant"
+    EmailAttachments ["email"] "attachments" Flattened "`Item.Attachments`"
+    EmailFromAddress ["email" "from"] "address" Keyword "`Parameters.From`; entities: `P2Sender`"
+    EmailLocalId ["email"] "local_id" Keyword "`NetworkMessageId`, `Data.aii`; entities: `NetworkMessageId`"
+    EmailMessageId ["email"] "message_id" Keyword "`InternetMessageId`, `Item.InternetMessageId`, `Data.imsgid`; entities: `InternetMessageId`"
+    EmailSenderAddress ["email" "sender"] "address" Keyword "`P1Sender`, `Data.tsd`; DLP: `source.user.email`; entities: `P1Sender`"
+    EmailSubject ["email"] "subject" Keyword "`Subject`, `Item.Subject`, `Data.ms`; entities: `Subject`"
+    EmailToAddress ["email" "to"] "address" Keyword "forwarding `Parameters`, `Recipients`, `Data.trc`; DLP: `destination.user.email`; entities: `Recipient`"
+    ErrorMessage ["error"] "message" Text "what could not be mapped"
+    EventAction ["event"] "action" Keyword "`Operation`, six of them renamed"
+    EventCategory ["event"] "category" Keyword "`web`; record type and operation append"
+    EventCode ["event"] "code" Keyword "`RecordType` by name"
+    EventDataset ["event"] "dataset" Keyword "constant"
+    EventId ["event"] "id" Keyword "`Id`"
+    EventKind ["event"] "kind" Keyword "`event`; `alert` for alerts and DLP; `pipeline_error` after an error"
+    EventModule ["event"] "module" Keyword "constant"
+    EventOriginal ["event"] "original" Stored "the record's bytes, with `preserve_original_event` or after an error"
+    EventOutcome ["event"] "outcome" Keyword "`ResultStatus`; DLP: whether access was blocked"
+    EventProvider ["event"] "provider" Keyword "`Workload`, else `UserType`"
+    EventSeverity ["event"] "severity" Long "`Severity`; DLP: the highest of the rules"
+    EventType ["event"] "type" Keyword "`info`; record type and operation append"
+    FileDirectory ["file"] "directory" Keyword "files: `SourceRelativeUrl`"
+    FileExtension ["file"] "extension" Keyword "`FileExtension`; files: `SourceFileExtension`"
+    FileHashSha1 ["file" "hash"] "sha1" Keyword "`Sha1`"
+    FileHashSha256 ["file" "hash"] "sha256" Keyword "`Sha256`"
+    FileInode ["file"] "inode" Keyword "DLP: `SharePointMetaData.UniqueId`; Yammer: `FileId`"
+    FileMtime ["file"] "mtime" Date "DLP: `SharePointMetaData.LastModifiedTime`"
+    FileName ["file"] "name" Keyword "files: `SourceFileName`; DLP: `SharePointMetaData.FileName`; Yammer: `FileName`"
+    FileOwner ["file"] "owner" Keyword "DLP: `SharePointMetaData.FileOwner`"
+    FilePath ["file"] "path" Keyword "`FilePath`, else `TargetFilePath`"
+    FileSize ["file"] "size" Long "`FileSizeBytes`, else `FileSize`"
+    GroupName ["group"] "name" Keyword "Teams: `TeamName`; Yammer: `GroupName`"
+    HostId ["host"] "id" Keyword "`organization.id`"
+    HostName ["host"] "name" Keyword "`DeviceName`, else `organization.name`, else `user.domain`"
+    HostOsPlatform ["host" "os"] "platform" Keyword "`Platform`"
+    HostOsType ["host" "os"] "type" Keyword "`Platform`"
+    Message [] "message" Text "alerts: `Name`; DLP of mail: a sentence"
+    NetworkType ["network"] "type" Keyword "`client.ip`"
+    Audit ["o365"] "audit" Object "every member that no rule moved"
+    Aborted [] "o365audit" Object ""
+    OrganizationId ["organization"] "id" Keyword "`OrganizationId` in lower case"
+    OrganizationName ["organization"] "name" Keyword "the tenant table; Exchange: `OrganizationName`"
+    ProcessName ["process"] "name" Keyword "`Application`; mailbox items: `ClientProcessName`"
+    RelatedHash ["related"] "hash" Keyword "`file.hash.*`"
+    RelatedHosts ["related"] "hosts" Keyword "every name of a host"
+    RelatedIp ["related"] "ip" Ip "every address"
+    RelatedUser ["related"] "user" Keyword "every name of a user"
+    RuleCategory ["rule"] "category" Keyword "alerts: `Category`"
+    RuleDescription ["rule"] "description" Keyword "alerts: `AlertEntityId`"
+    RuleId ["rule"] "id" Keyword "alerts: `PolicyId`; DLP: ids of the rules"
+    RuleName ["rule"] "name" Keyword "alerts: `Name`; DLP: names of the rules"
+    RuleReference ["rule"] "reference" Keyword "alerts: `AlertLinks`"
+    RuleRuleset ["rule"] "ruleset" Keyword "alerts: `EntityType`"
+    Server [] "server" Object ""
+    ServerTempScratch ["server"] "_temp" Scratch ""
+    ServerAddress ["server"] "address" Keyword "Exchange: `OriginatingServer`"
+    ServerDomain ["server"] "domain" Keyword "Exchange: `OriginatingServer`"
+    ServerIp ["server"] "ip" Ip "Exchange: `OriginatingServer`"
+    SessionId ["session"] "id" Keyword "`AppAccessContext.AADSessionId`"
+    SourceIp ["source"] "ip" Ip "`client.ip`"
+    SourcePort ["source"] "port" Long "`client.port`"
+    SourceUserEmail ["source" "user"] "email" Keyword "DLP: `ExchangeMetaData.From`"
+    Tags [] "tags" Keyword "option `tags`; `preserve_original_event`; `clock_suspect`"
+    TokenId ["token"] "id" Keyword "`AppAccessContext.UniqueTokenId`"
+    UrlDomain ["url"] "domain" Keyword "`OriginatingDomain`"
+    UrlOriginal ["url"] "original" Wildcard "files: `ObjectId`; DLP: `SharePointMetaData.FilePathUrl`"
+    UserDomain ["user"] "domain" Keyword "`user.id` behind its `@`"
+    UserEmail ["user"] "email" Keyword "`user.id` when it is an address; mailbox items: `MailboxOwnerUPN`; Yammer: `ActorUserId`"
+    UserFullName ["user"] "full_name" Keyword "mailbox items: `LogonUserDisplayName`"
+    UserId ["user"] "id" Keyword "`UserId`, else what the record type has"
+    UserName ["user"] "name" Keyword "`user.id` before its `@`"
+    UserTargetDomain ["user" "target"] "domain" Keyword "`user.target.id`"
+    UserTargetEmail ["user" "target"] "email" Keyword "`user.target.id`"
+    UserTargetId ["user" "target"] "id" Keyword "directory: `ObjectId`; Teams: `ObjectId` of a deleted user"
+    UserTargetName ["user" "target"] "name" Keyword "`user.target.id`"
+    UserAgentOriginal ["user_agent"] "original" Keyword "`UserAgent`, else `ExtendedProperties.UserAgent`, else `additionalDetails.User-Agent`"
 }
 
 /// How many rows there are.
@@ -192,12 +197,80 @@ const fn equal(a: &str, b: &str) -> bool {
 
 /// Every field that an event can have, with its type in an index.
 ///
-/// The members of `o365.audit` are the record's own; `audit_fields` lists those that need a type.
+/// The members of `o365.audit` are the record's own; `AUDIT` lists those that need a type.
 pub fn fields() -> impl Iterator<Item = (&'static str, IndexType)> {
+    rows().map(|row| (row.name, row.index))
+}
+
+/// The rows behind `fields`.
+pub fn rows() -> impl Iterator<Item = &'static FieldRow> {
     ROWS.iter()
         .filter(|row| !matches!(row.index, IndexType::Scratch | IndexType::Object))
-        .map(|row| (row.name, row.index))
 }
+
+/// Members of `o365.audit` that are not exact text. Objects are flattened: their members are Microsoft's to add,
+/// and an index has a limit of fields.
+#[rustfmt::skip]
+pub const AUDIT: &[(&str, IndexType)] = &[
+    ("Actions", IndexType::Flattened),
+    ("AdditionalData", IndexType::Flattened),
+    ("AdditionalInfo", IndexType::Flattened),
+    ("AppAccessContext", IndexType::Flattened),
+    ("AttachmentData", IndexType::Flattened),
+    ("AuthDetails", IndexType::Flattened),
+    ("Comments", IndexType::Text),
+    ("CopilotEventData", IndexType::Flattened),
+    ("CustomUniqueId", IndexType::Boolean),
+    ("Data.at", IndexType::Date),
+    ("Data.flattened", IndexType::Flattened),
+    ("Data.md", IndexType::Date),
+    ("Data.sip", IndexType::Ip),
+    ("Data.te", IndexType::Date),
+    ("Data.ts", IndexType::Date),
+    ("Data.ttdt", IndexType::Date),
+    ("Description", IndexType::Text),
+    ("EndTimeUtc", IndexType::Date),
+    ("ExceptionInfo", IndexType::Flattened),
+    ("ExchangeAggregatedFolders", IndexType::Flattened),
+    ("ExchangeAggregatedMessages", IndexType::Flattened),
+    ("ExchangeMetaData", IndexType::Flattened),
+    ("ExtendedProperties", IndexType::Flattened),
+    ("ExternalAccess", IndexType::Boolean),
+    ("FileSizeBytes", IndexType::Long),
+    ("FilteringDate", IndexType::Date),
+    ("Item", IndexType::Flattened),
+    ("LastUpdateTimeUtc", IndexType::Date),
+    ("Members", IndexType::Flattened),
+    ("MessageObject", IndexType::Flattened),
+    ("ModifiedProperties", IndexType::Flattened),
+    ("OperationCount", IndexType::Long),
+    ("OperationProperties", IndexType::Flattened),
+    ("Parameters", IndexType::Flattened),
+    ("PolicyDetails", IndexType::Flattened),
+    ("SenderEntity", IndexType::Flattened),
+    ("SensitiveInfoDetectionIsIncluded", IndexType::Boolean),
+    ("SharePointMetaData", IndexType::Flattened),
+];
+
+/// What the stages `geo` and `user_agent` add behind this crate.
+#[rustfmt::skip]
+pub const ENRICHED: &[(&str, IndexType)] = &[
+    ("source.as.number", IndexType::Long),
+    ("source.as.organization.name", IndexType::Keyword),
+    ("source.geo.city_name", IndexType::Keyword),
+    ("source.geo.continent_name", IndexType::Keyword),
+    ("source.geo.country_iso_code", IndexType::Keyword),
+    ("source.geo.country_name", IndexType::Keyword),
+    ("source.geo.location", IndexType::GeoPoint),
+    ("source.geo.region_iso_code", IndexType::Keyword),
+    ("source.geo.region_name", IndexType::Keyword),
+    ("user_agent.device.name", IndexType::Keyword),
+    ("user_agent.name", IndexType::Keyword),
+    ("user_agent.os.full", IndexType::Keyword),
+    ("user_agent.os.name", IndexType::Keyword),
+    ("user_agent.os.version", IndexType::Keyword),
+    ("user_agent.version", IndexType::Keyword),
+];
 
 #[cfg(test)]
 mod tests {
@@ -220,6 +293,11 @@ mod tests {
                 row.name
             );
         }
+        for row in rows() {
+            assert!(!row.from.is_empty(), "{}", row.name);
+        }
+        assert!(AUDIT.is_sorted_by(|a, b| a.0 < b.0));
+        assert!(ENRICHED.is_sorted_by(|a, b| a.0 < b.0));
         assert_eq!(Field::Timestamp.name(), "@timestamp");
         assert_eq!(Field::UserAgentOriginal.name(), "user_agent.original");
     }

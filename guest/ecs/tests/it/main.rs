@@ -1,0 +1,68 @@
+//! The tests of the mapping as its callers see it: fixtures, tables, properties, parity, generated pages.
+//!
+//! `SLUICEGATE_GOLDEN=1 cargo test -p sluicegate-ecs` rewrites every generated file; read the diff.
+
+mod golden;
+mod pages;
+mod parity;
+mod properties;
+mod rows;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use sluicegate_ecs::{Mapper, Options};
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// The event of a record, checked for what every event keeps.
+fn map(options: &Options, record: &[u8]) -> Result<Value, String> {
+    let mut mapper = Mapper::new(options.clone());
+    event(&mut mapper, record)
+}
+
+fn event(mapper: &mut Mapper, record: &[u8]) -> Result<Value, String> {
+    let mut out = b"before".to_vec();
+    let result = mapper.map(record, &mut out);
+    let body = out
+        .strip_prefix(b"before")
+        .expect("what was there before stays");
+    match result {
+        Err(rejected) => {
+            assert!(body.is_empty(), "a rejected record leaves nothing behind");
+            Err(rejected.reason)
+        }
+        Ok(_) => {
+            assert!(!body.contains(&b'\n'), "a body is one line");
+            Ok(serde_json::from_slice(body).expect("a body is JSON"))
+        }
+    }
+}
+
+/// Compares with a generated file, or writes it when `SLUICEGATE_GOLDEN` is set.
+fn check_file(path: &Path, text: &str) -> Result<(), String> {
+    if std::env::var_os("SLUICEGATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(path.parent().expect("a file stands in a folder")).unwrap();
+        std::fs::write(path, text).unwrap();
+        return Ok(());
+    }
+    let found = std::fs::read_to_string(path).unwrap_or_default();
+    if found == text {
+        return Ok(());
+    }
+    let line = found
+        .lines()
+        .zip(text.lines())
+        .position(|(a, b)| a != b)
+        .unwrap_or(0);
+    Err(format!(
+        "{} differs from line {}: expected {:?}, made {:?}",
+        path.display(),
+        line + 1,
+        found.lines().nth(line),
+        text.lines().nth(line),
+    ))
+}
