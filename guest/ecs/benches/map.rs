@@ -1,7 +1,8 @@
-//! Megabytes of records mapped per second, beside a parse into a tree and a write of it in the same run.
+//! Megabytes of records mapped per second, beside a parse into a tree and a write of it in the same
+//! run.
 //!
-//! The records are those of ../shared when it is there, else the fixtures, repeated to about 50 MB. The best of
-//! several rounds counts: other programs can only make a round slower.
+//! The records are those of ../shared when it is there, else the fixtures, repeated to about 50 MB.
+//! The best of several rounds counts: other programs can only make a round slower.
 
 use std::fs;
 use std::hint::black_box;

@@ -1,7 +1,7 @@
 //! Maps records natively: one record a line on standard input, one event a line on standard output.
 //!
-//! `map [--options JSON] [--profile newer|1.7.1|o365beat|raw] [--error-mode robust|reference]`; exit code 1 when
-//! a line was rejected.
+//! `map [--options JSON] [--profile newer|1.7.1|o365beat|raw] [--error-mode robust|reference]`;
+//! exit code 1 when a line was rejected.
 
 use std::io::{self, BufRead, BufWriter, Write};
 use std::process::ExitCode;

@@ -1,14 +1,15 @@
 //! Address texts: what `ClientIP` and its relatives and `OriginatingServer` say.
 //!
-//! The service writes addresses with ports, brackets, host names, zone ids and mistakes. The forms and their order
-//! are those of the reference mapping, in which one backtracking expression decides; `ip.rs` keeps that order.
+//! The service writes addresses with ports, brackets, host names, zone ids and mistakes. The forms
+//! and their order are those of the reference mapping, in which one backtracking expression
+//! decides; `ip.rs` keeps that order.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
-use crate::event::{Event, Failure, Step, fail};
+use crate::event::{Event, Failure, Step, describe, fail};
 use crate::ip;
 use crate::print::print;
 use crate::table::fields::Field;
@@ -39,6 +40,15 @@ pub(crate) fn choose(event: &mut Event<'_>) -> Step {
         };
         if event.document.has(Field::ClientTempScratch) {
             return fail("field [client._temp] already exists");
+        }
+        let empty = value.elements().next().is_none();
+        if event.robust && (value.is_object() || value.is_array() && !empty) {
+            let kind = describe(value);
+            event.note(&format!(
+                "`{}` is {kind}, not a text: kept as it is",
+                known.name()
+            ));
+            continue;
         }
         event.document.set(Field::ClientTempScratch, value);
         event.record.remove(known);

@@ -1,7 +1,7 @@
 //! Writes JSON text of the record into the event, in one pass over its bytes.
 //!
-//! Profile `newer` turns numbers into texts and removes null, `""`, `[]` and `{}` at every depth. What needs
-//! neither is copied as one piece; otherwise the longest runs between two changes are.
+//! Profile `newer` turns numbers into texts and removes null, `""`, `[]` and `{}` at every depth.
+//! What needs neither is copied as one piece; otherwise the longest runs between two changes are.
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;

@@ -1,6 +1,7 @@
 //! Dates: ISO 8601 in, one form out.
 //!
-//! Own code and not a date library: the accepted forms are few and fixed, and this runs for every event.
+//! Own code and not a date library: the accepted forms are few and fixed, and this runs for every
+//! event.
 
 use bumpalo::Bump;
 
@@ -58,7 +59,8 @@ pub(crate) fn members(event: &mut Event<'_>) -> Step {
     Ok(())
 }
 
-/// The date in the form of `@timestamp`. In robust mode nothing for `""`, and a line for what is no date.
+/// The date in the form of `@timestamp`. In robust mode nothing for `""`, and a line for what is no
+/// date.
 pub(crate) fn rewrite<'a>(
     event: &mut Event<'a>,
     value: Value<'a>,

@@ -1,4 +1,5 @@
-//! JSON that the service carries inside texts: `AdditionalInfo`, `OperationProperties`, `Actions`, `Data`.
+//! JSON that the service carries inside texts: `AdditionalInfo`, `OperationProperties`, `Actions`,
+//! `Data`.
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
@@ -117,7 +118,8 @@ pub(crate) fn actions(event: &mut Event<'_>) -> Step {
     Ok(())
 }
 
-/// The JSON text without `"QueryTime":"3/5/2024 1:02:03 AM"`, which is followed by another `QueryTime`.
+/// The JSON text without `"QueryTime":"3/5/2024 1:02:03 AM"`, which is followed by another
+/// `QueryTime`.
 pub(crate) fn without_query_time<'a>(arena: &'a Bump, text: &'a [u8]) -> &'a [u8] {
     const NAME: &[u8] = b"\"QueryTime\":\"";
     let found = |text: &[u8]| text.windows(NAME.len()).position(|window| window == NAME);

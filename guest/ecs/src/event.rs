@@ -1,7 +1,9 @@
-//! One record on its way to an event, and the primitives every rule is made of: move, copy, append, note.
+//! One record on its way to an event, and the primitives every rule is made of: move, copy, append,
+//! note.
 //!
-//! In `reference` mode a broken rule ends the mapping, as the reference mapping does. In `robust` mode the rule is
-//! noted in `error.message`, the raw member stays where it was, and the next rule runs.
+//! In `reference` mode a broken rule ends the mapping, as the reference mapping does. In `robust`
+//! mode the rule is noted in `error.message`, the raw member stays where it was, and the next rule
+//! runs.
 
 use bumpalo::Bump;
 
@@ -98,8 +100,7 @@ impl<'a> Event<'a> {
         let Some(value) = self.get(from) else {
             return Ok(());
         };
-        self.free(to)?;
-        if self.put(to, value, from.name()) {
+        if self.is_free(to, from.name())? && self.put(to, value, from.name()) {
             self.record.remove(from);
         }
         Ok(())
@@ -110,23 +111,34 @@ impl<'a> Event<'a> {
         let Some(object) = self.get(outer) else {
             return Ok(());
         };
-        let Some(value) = object
+        let value = object
             .member(from)
-            .filter(|value| !(self.robust && value.is_null()))
-        else {
-            return Ok(());
-        };
-        self.free(to)?;
-        if self.put(to, value, from) {
+            .filter(|value| !(self.robust && value.is_null()));
+        let Some(value) = value else { return Ok(()) };
+        if self.is_free(to, from)? && self.put(to, value, from) {
             self.record.put(outer, object.without(self.arena, &[from]));
         }
         Ok(())
     }
 
-    fn free(&self, to: Field) -> Step {
-        if self.document.has(to) {
-            return fail(format!("field [{}] already exists", to.name()));
+    /// Whether nothing stands in the field yet. In robust mode what stands there stays.
+    #[inline]
+    fn is_free(&mut self, to: Field, name: &str) -> Result<bool, Failure> {
+        if !self.document.has(to) {
+            return Ok(true);
         }
+        self.occupied(to.name(), name)?;
+        Ok(false)
+    }
+
+    #[cold]
+    fn occupied(&mut self, to: &str, name: &str) -> Step {
+        if !self.robust {
+            return fail(format!("field [{to}] already exists"));
+        }
+        self.note(&format!(
+            "`{name}` stays as it is: field [{to}] already exists"
+        ));
         Ok(())
     }
 
@@ -144,18 +156,19 @@ impl<'a> Event<'a> {
             return Ok(());
         };
         if self.record.get(to).is_some() {
-            return fail(format!("field [{}] already exists", to.name()));
+            return self.occupied(to.name(), from.name());
         }
         self.record.put(to, value);
         self.record.remove(from);
         Ok(())
     }
 
-    /// Sets a field. In robust mode an object has no place in a field of scalars: it stays in the record.
+    /// Sets a field. In robust mode an object has no place in a field of scalars: it stays in the
+    /// record.
     pub(crate) fn put(&mut self, to: Field, value: Value<'a>, name: &str) -> bool {
         if self.robust && !is_flat(value) {
             self.note(&format!(
-                "`{name}` is an object and cannot be `{}`: kept as it is",
+                "`{name}` holds an object and cannot be `{}`: kept as it is",
                 to.name()
             ));
             return false;

@@ -1,9 +1,10 @@
 //! The 64-bit hash behind the fingerprint and the table of known members.
 //!
-//! Our own, so that it is the same in every release, on every machine and in wasm: words of eight bytes, read
-//! little-endian, are folded in with one 64-bit multiplication each; the last word is padded with zeros and the
-//! length follows. It identifies content, it does not resist an attacker: whoever can forge a record can also
-//! copy one. Changing anything here makes every remembered event look new.
+//! Our own, so that it is the same in every release, on every machine and in wasm: words of eight
+//! bytes, read little-endian, are folded in with one 64-bit multiplication each; the last word is
+//! padded with zeros and the length follows. It identifies content, it does not resist an attacker:
+//! whoever can forge a record can also copy one. Changing anything here makes every remembered
+//! event look new.
 
 /// The state before the first word of a string.
 pub(crate) const SEED: u64 = 0x9ae1_6a3b_2f90_404f;

@@ -1,7 +1,8 @@
 //! Where an address at some place of a text can end, in the order the reference expression tries.
 //!
-//! The reference cuts an address by a backtracking expression: the first alternative that lets the rest of the
-//! form fit wins, not the longest. So this module enumerates ends and asks the caller about each.
+//! The reference cuts an address by a backtracking expression: the first alternative that lets the
+//! rest of the form fit wins, not the longest. So this module enumerates ends and asks the caller
+//! about each.
 
 /// Offers every end of an address that starts at `at`; true as soon as the caller accepts one.
 pub(crate) fn ends(text: &[u8], at: usize, accept: &mut dyn FnMut(usize) -> bool) -> bool {

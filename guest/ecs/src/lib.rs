@@ -1,10 +1,11 @@
 //! Turns one Office 365 audit record into one ECS event.
 //!
-//! Pure and total: no I/O, no clock, and what the tables do not know stays under `o365.audit`, so an operation
-//! Microsoft adds tonight is searchable tomorrow, before anyone writes a row for it.
+//! Pure and total: no I/O, no clock, and what the tables do not know stays under `o365.audit`, so
+//! an operation Microsoft adds tonight is searchable tomorrow, before anyone writes a row for it.
 //!
-//! A record is read once at its top level; values that pass through are copied as bytes, derived fields are
-//! written directly. No tree is built of a record, and buffers are kept from one record to the next.
+//! A record is read once at its top level; values that pass through are copied as bytes, derived
+//! fields are written directly. No tree is built of a record, and buffers are kept from one record
+//! to the next.
 
 mod address;
 mod clean;

@@ -6,7 +6,7 @@ use crate::embedded::names_twice;
 use crate::event::{Event, Failure};
 use crate::options::{ErrorMode, Options, Profile};
 use crate::record::Record;
-use crate::scan::{self, Broken};
+use crate::scan::{self, Broken, Scanner};
 use crate::steps::{self, End};
 use crate::table::fields::Field;
 use crate::table::members::Known;
@@ -27,8 +27,8 @@ pub struct Mapper {
 /// What is known of a mapped event beside its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapped {
-    /// A hash of the record's content: independent of the order of members at every level and of white space,
-    /// the same natively and in wasm and in every release.
+    /// A hash of the record's content: independent of the order of members at every level and of
+    /// white space, the same natively and in wasm and in every release.
     pub fingerprint: u64,
     /// When the event happened, in milliseconds since 1970; 0 when the record does not say.
     pub time_ms: i64,
@@ -45,7 +45,8 @@ pub struct Rejected {
 
 /// Most members of a record that robust mode maps; real records have under a hundred.
 const MEMBERS_LIMIT: usize = 1000;
-/// Longest `Id` that is used as an identity; the plugin interface allows 512 bytes with the record number.
+/// Longest `Id` that is used as an identity; the plugin interface allows 512 bytes with the record
+/// number.
 const ID_LIMIT: usize = 480;
 /// An event so much later than its arrival has a wrong clock.
 const FUTURE_MS: i64 = 24 * 3_600_000;
@@ -61,22 +62,22 @@ impl Mapper {
         }
     }
 
-    /// When the records to come have arrived: the time of an event that does not say its own, and what its clock
-    /// is compared with. Without it such an event says 1970.
+    /// When the records to come have arrived: the time of an event that does not say its own, and
+    /// what its clock is compared with. Without it such an event says 1970.
     pub fn set_arrival_ms(&mut self, time_ms: i64) {
         self.arrival_ms = time_ms;
     }
 
-    /// The identity of the last mapped record: its `Id`, with `#RecordNumber` when it has one; where there is no
-    /// usable `Id`, a hash of the content.
+    /// The identity of the last mapped record: its `Id`, with `#RecordNumber` when it has one;
+    /// where there is no usable `Id`, a hash of the content.
     pub fn id(&self) -> &str {
         &self.id
     }
 
     /// Maps one record and appends the event's body to `out`; on a rejection `out` is as before.
     ///
-    /// The record is exactly one JSON object as UTF-8; white space around and inside is allowed. The body is one
-    /// JSON object without a line break.
+    /// The record is exactly one JSON object as UTF-8; white space around and inside is allowed.
+    /// The body is one JSON object without a line break.
     pub fn map(&mut self, record: &[u8], out: &mut Vec<u8>) -> Result<Mapped, Rejected> {
         self.arena.reset();
         self.id.clear();
@@ -229,6 +230,9 @@ impl<'a> Input<'a> {
                 .notes
                 .push("too many members: what is beyond 1000 is in event.original only");
         }
+        if robust && readable.record.dotted {
+            readable.record.list_dotted(self.arena);
+        }
         let mut event = Event::new(self.arena, self.options, readable.record);
         let arrival = Text::plain(dates::format(self.arena, self.arrival_ms));
         event.document.set(Field::Timestamp, Value::Text(arrival));
@@ -301,7 +305,7 @@ impl<'a> Input<'a> {
                 self.keep_original(event);
             }
         }
-        self.check_clock(event);
+        self.suspect(event);
         let style = Style {
             prune: event.newer && complete,
             quoted,
@@ -317,12 +321,18 @@ impl<'a> Input<'a> {
         }
     }
 
-    fn check_clock(&self, event: &mut Event<'a>) {
-        let Some(time) = event.time_ms.filter(|_| self.arrival_ms != 0) else {
-            return;
-        };
-        if time > self.arrival_ms + FUTURE_MS || time < self.arrival_ms - PAST_MS {
+    /// Tags an event whose clock or tenant cannot be right.
+    fn suspect(&self, event: &mut Event<'a>) {
+        if let Some(time) = event.time_ms.filter(|_| self.arrival_ms != 0)
+            && (time > self.arrival_ms + FUTURE_MS || time < self.arrival_ms - PAST_MS)
+        {
             tag(event, "clock_suspect");
+        }
+        if let Some(own) = &self.options.directory_id
+            && let Some(text) = event.document.text(Field::OrganizationId)
+            && !text.escaped.eq_ignore_ascii_case(own.as_bytes())
+        {
+            tag(event, "tenant_mismatch");
         }
     }
 
@@ -341,7 +351,8 @@ impl<'a> Input<'a> {
     /// The event of a record nested too deeply to be read: its identity and its bytes.
     fn minimal(&self, id: &mut String, out: &mut Vec<u8>) -> Mapped {
         let fingerprint = hash::bytes(self.bytes);
-        *id = format!("{fingerprint:016x}");
+        let own = shallow_id(self.bytes).filter(|own| own.len() <= ID_LIMIT);
+        *id = own.map_or_else(|| format!("{fingerprint:016x}"), str::to_owned);
         let (text, _) = original::text(self.arena, self.bytes);
         let time = dates::format(self.arena, self.arrival_ms);
         out.extend_from_slice(b"{\"@timestamp\":\"");
@@ -349,7 +360,11 @@ impl<'a> Input<'a> {
         out.extend_from_slice(
             b"\",\"error\":{\"message\":[\"the record is nested deeper than 128\"]},",
         );
-        out.extend_from_slice(b"\"event\":{\"kind\":\"pipeline_error\",\"original\":\"");
+        out.extend_from_slice(b"\"event\":{\"dataset\":\"o365.audit\",\"module\":\"o365\",");
+        if let Some(own) = own {
+            out.extend_from_slice(format!("\"id\":\"{own}\",").as_bytes());
+        }
+        out.extend_from_slice(b"\"kind\":\"pipeline_error\",\"original\":\"");
         out.extend_from_slice(text.escaped);
         out.extend_from_slice(b"\"}}");
         Mapped {
@@ -390,6 +405,40 @@ fn identify(arena: &Bump, record: &Record<'_>, id: &mut String) {
         id.push('#');
         id.push_str(number);
     }
+}
+
+/// The `Id` of a record that is nested too deeply to be read: a plain text at its top level.
+fn shallow_id(bytes: &[u8]) -> Option<&str> {
+    let (mut depth, mut at) = (0_u32, 0);
+    while let Some(&byte) = bytes.get(at) {
+        match byte {
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => {
+                let start = at + 1;
+                let mut scanner = Scanner::new(bytes);
+                scanner.at = start;
+                scanner.string().ok()?;
+                at = scanner.at;
+                if depth == 1
+                    && &bytes[start..at - 1] == b"Id"
+                    && let Some(value) = bytes[at..].trim_ascii_start().strip_prefix(b":")
+                    && let Some(text) = value.trim_ascii_start().strip_prefix(b"\"")
+                {
+                    let end = text
+                        .iter()
+                        .position(|byte| matches!(byte, b'"' | b'\\' | 0..32))?;
+                    return str::from_utf8(&text[..end])
+                        .ok()
+                        .filter(|id| !id.is_empty());
+                }
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    None
 }
 
 /// Without white space at both ends.

@@ -1,4 +1,5 @@
-//! Arrays of names and values become objects: `Parameters`, `ExtendedProperties`, `ModifiedProperties`.
+//! Arrays of names and values become objects: `Parameters`, `ExtendedProperties`,
+//! `ModifiedProperties`.
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
@@ -9,8 +10,8 @@ use crate::table::members::Known;
 use crate::text::Text;
 use crate::value::{Kind, Pair, Value};
 
-/// Most names that robust mode turns into members; a real cmdlet has under a hundred. What is beyond stays in
-/// `event.original`.
+/// Most names that robust mode turns into members; a real cmdlet has under a hundred. What is
+/// beyond stays in `event.original`.
 const NAMES_LIMIT: usize = 500;
 
 /// `Parameters`.

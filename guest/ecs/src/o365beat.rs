@@ -1,7 +1,7 @@
 //! Profile `o365beat`: the record at the top level, a few ECS members beside it.
 //!
-//! For those who run o365beat today and want the same documents tomorrow. Field names, texts and omissions are
-//! its own, also where ECS says otherwise.
+//! For those who run o365beat today and want the same documents tomorrow. Field names, texts and
+//! omissions are its own, also where ECS says otherwise.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -250,7 +250,8 @@ fn list<'a>(arena: &'a Bump, value: Value<'a>, form: BeatNameValues) -> Value<'a
     }
 }
 
-/// The object of names and values; entries without a name are left out, the last value of a name wins.
+/// The object of names and values; entries without a name are left out, the last value of a name
+/// wins.
 fn by_name<'a>(arena: &'a Bump, value: Value<'a>) -> Value<'a> {
     let mut pairs: Vec<Pair<'a>> = Vec::new();
     for element in value.elements() {

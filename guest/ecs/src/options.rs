@@ -8,26 +8,31 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {
-    /// Which documents are made: `newer` (ECS 8.11), `1.7.1` (ECS 8.3), `o365beat` (flat, ECS 1.1) or `raw`.
-    /// Default: `newer`.
+    /// Which documents are made: `newer` (ECS 8.11), `1.7.1` (ECS 8.3), `o365beat` (flat, ECS 1.1)
+    /// or `raw`. Default: `newer`.
     pub profile: Profile,
-    /// What a record does that breaks a rule: `robust` maps all the rest and says so in `error.message`;
-    /// `reference` stops there, as the reference mapping does. Default: `robust`.
+    /// What a record does that breaks a rule: `robust` maps all the rest and says so in
+    /// `error.message`; `reference` stops there, as the reference mapping does. Default: `robust`.
     pub error_mode: ErrorMode,
     /// Keep the record's exact bytes in `event.original`. Default: false.
     pub preserve_original_event: bool,
     /// The first values of `tags`. Default: none.
     pub tags: Vec<String>,
-    /// Directory (tenant) id in lower case to the name that becomes `organization.name`. Default: none.
+    /// Directory (tenant) id in lower case to the name that becomes `organization.name`. Default:
+    /// none.
     pub tenants: BTreeMap<String, String>,
     /// Numbers of the record become texts. Default: true for `newer`, false for all others.
     pub string_numbers: Option<bool>,
-    /// Also tidy what the reference mapping leaves untidy without an error: no value twice in `event.category`
-    /// and `event.type`, `host:port` split, zone ids cut from addresses, a single `user.email`, outcome `unknown`
-    /// for a status nobody knows, an empty `DeviceName` taken as missing. Default: false.
+    /// Also tidy what the reference mapping leaves untidy without an error: no value twice in
+    /// `event.category` and `event.type`, `host:port` split, zone ids cut from addresses, a single
+    /// `user.email`, outcome `unknown` for a status nobody knows, an empty `DeviceName` taken as
+    /// missing. Default: false.
     pub tidy: bool,
     /// Give `event.code` also to record types newer than the reference mapping. Default: false.
     pub later_record_types: bool,
+    /// The directory (tenant) id that records should have; an event of another one gets the tag
+    /// `tenant_mismatch`. Default: any.
+    pub directory_id: Option<String>,
     /// Choices of profile `o365beat`.
     pub o365beat: BeatOptions,
 }
@@ -65,12 +70,15 @@ pub enum ErrorMode {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BeatOptions {
-    /// `copy` keeps the converted members at the top level, `rename` takes them away. Default: `copy`.
+    /// `copy` keeps the converted members at the top level, `rename` takes them away. Default:
+    /// `copy`.
     pub mode: BeatMode,
-    /// What becomes of `Parameters`, `ExtendedProperties` and `ModifiedProperties`: `text` (as o365beat prints
-    /// them), `json` (a JSON text), `objects` (name to value) or `arrays` (unchanged). Default: `text`.
+    /// What becomes of `Parameters`, `ExtendedProperties` and `ModifiedProperties`: `text` (as
+    /// o365beat prints them), `json` (a JSON text), `objects` (name to value) or `arrays`
+    /// (unchanged). Default: `text`.
     pub name_values: BeatNameValues,
-    /// Add `processed.Parameters` and `processed.ExtendedProperties`: objects of name to value. Default: false.
+    /// Add `processed.Parameters` and `processed.ExtendedProperties`: objects of name to value.
+    /// Default: false.
     pub processed: bool,
 }
 

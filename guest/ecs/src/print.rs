@@ -1,7 +1,8 @@
 //! The text a value has when a rule forces it into text.
 //!
-//! Two forms: rendered (`{0=a, 1=b}` for arrays), which templates use, and printed (`[a, b]`), which everything
-//! nested uses. Both come from the reference mapping and reach documents, see `related.user`.
+//! Two forms: rendered (`{0=a, 1=b}` for arrays), which templates use, and printed (`[a, b]`),
+//! which everything nested uses. Both come from the reference mapping and reach documents, see
+//! `related.user`.
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;

@@ -1,7 +1,7 @@
 //! The record, borrowed from its bytes: one entry a member, known members by their row.
 //!
-//! The top level is read once, in the order it came; values are not looked into. Rules move members away, replace
-//! them or add some; what is kept at the end is `o365.audit`.
+//! The top level is read once, in the order it came; values are not looked into. Rules move members
+//! away, replace them or add some; what is kept at the end is `o365.audit`.
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
@@ -9,7 +9,8 @@ use bumpalo::collections::Vec as ArenaVec;
 use crate::hash;
 use crate::scan::{self, Broken, DEPTH_LIMIT, Scanner};
 use crate::table::members::{self, Known, NAMES};
-use crate::value::Value;
+use crate::text::Text;
+use crate::value::{Pair, Value};
 
 /// A member of the record.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct Record<'a> {
     pub(crate) fingerprint: u64,
     /// A name occurs twice at the top level.
     pub(crate) twice: bool,
+    /// A name is empty or has dots, which no index can tell from a path.
+    pub(crate) dotted: bool,
 }
 
 const MISSING: u32 = u32::MAX;
@@ -51,6 +54,7 @@ impl<'a> Record<'a> {
             flags: 0,
             fingerprint: 0,
             twice: false,
+            dotted: false,
         };
         let mut scanner = Scanner::new(bytes);
         scanner.space();
@@ -98,7 +102,10 @@ impl<'a> Record<'a> {
                 .wrapping_add(hash::member(name_hash, value_hash));
             match members::find(name, name_hash) {
                 Some(known) => self.see(known),
-                None => self.see_unknown(&mut unknown, name_hash),
+                None => {
+                    self.dotted |= is_dotted(name);
+                    self.see_unknown(&mut unknown, name_hash);
+                }
             }
             self.members.push(Member {
                 name,
@@ -166,6 +173,47 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// Moves members whose names no index can hold into `_members`, a list of names and values: an
+    /// empty name, a dot at an end, two dots, or a dotted name beside the name it begins with.
+    #[cold]
+    pub(crate) fn list_dotted(&mut self, arena: &'a Bump) {
+        let names: Vec<_> = self.members.iter().map(|member| member.name).collect();
+        let is_bad = |name: &[u8]| {
+            let mut parts = name.split(|&byte| byte == b'.');
+            let mut dots = name.iter().enumerate().filter(|&(_, &byte)| byte == b'.');
+            parts.any(<[u8]>::is_empty) || dots.any(|(at, _)| names.contains(&&name[..at]))
+        };
+        let mut list = ArenaVec::new_in(arena);
+        for member in self.members.iter_mut().filter(|member| is_bad(member.name)) {
+            member.moved = true;
+            let name = Value::Text(Text {
+                escaped: member.name,
+                plain: !member.name.contains(&b'\\'),
+            });
+            let pairs: &[Pair<'a>] = arena.alloc_slice_copy(&[
+                Pair {
+                    name: Text::plain(b"Name"),
+                    value: name,
+                },
+                Pair {
+                    name: Text::plain(b"Value"),
+                    value: member.value,
+                },
+            ]);
+            list.push(Value::Pairs(pairs));
+        }
+        if list.is_empty() {
+            return;
+        }
+        self.members.push(Member {
+            name: b"_members",
+            value: Value::List(list.into_bump_slice()),
+            source: &[],
+            flags: scan::EMPTY,
+            moved: false,
+        });
+    }
+
     /// Replaces the member's value, or adds the member.
     pub(crate) fn put(&mut self, known: Known, value: Value<'a>) {
         if let Some(index) = self.index(known) {
@@ -184,4 +232,8 @@ impl<'a> Record<'a> {
             moved: false,
         });
     }
+}
+
+fn is_dotted(name: &[u8]) -> bool {
+    name.is_empty() || name.contains(&b'.')
 }

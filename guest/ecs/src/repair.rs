@@ -1,4 +1,5 @@
-//! Makes a damaged record readable: bad UTF-8, control bytes, half surrogate pairs, names that occur twice.
+//! Makes a damaged record readable: bad UTF-8, control bytes, half surrogate pairs, names that
+//! occur twice.
 //!
 //! Runs only when `scan` has met one of these. The record's own bytes stay in `event.original`.
 
@@ -10,7 +11,8 @@ use bumpalo::collections::Vec as ArenaVec;
 use crate::text::{Text, escape};
 use crate::value::{Kind, Value};
 
-/// The same JSON value, valid and without white space; of a name that occurs twice the last value stays.
+/// The same JSON value, valid and without white space; of a name that occurs twice the last value
+/// stays.
 pub(crate) fn rewrite<'a>(arena: &'a Bump, json: &'a [u8]) -> &'a [u8] {
     let mut out = ArenaVec::with_capacity_in(json.len() + 16, arena);
     append(arena, Value::of(json, u8::MAX, false), &mut out);

@@ -1,8 +1,9 @@
 //! Reads JSON bytes once: checks them, finds where values end, hashes what they mean.
 //!
-//! Strings are read eight bytes at a time and hashed from the words already in hand, so the fingerprint costs
-//! next to nothing. An object's hash is a sum over its members and white space is never hashed, so neither the
-//! order of members nor the spacing changes it. Nothing is decoded and nothing is built here.
+//! Strings are read eight bytes at a time and hashed from the words already in hand, so the
+//! fingerprint costs next to nothing. An object's hash is a sum over its members and white space is
+//! never hashed, so neither the order of members nor the spacing changes it. Nothing is decoded and
+//! nothing is built here.
 
 use crate::hash;
 
@@ -246,8 +247,8 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Suspects a name of being there twice: by six bits of its hash, or because it is escaped, so that another
-    /// spelling may be the same name.
+    /// Suspects a name of being there twice: by six bits of its hash, or because it is escaped, so
+    /// that another spelling may be the same name.
     #[inline]
     fn see(&mut self, seen: &mut u64, name: u64, start: usize) {
         // These bits tell the names apart that stand together in real records.
@@ -342,7 +343,8 @@ impl<'a> Scanner<'a> {
 const ONES: u64 = 0x0101_0101_0101_0101;
 const HIGHS: u64 = 0x8080_8080_8080_8080;
 
-/// Marks the bytes that end a run of plain text: quote, backslash, control. The lowest mark is exact.
+/// Marks the bytes that end a run of plain text: quote, backslash, control. The lowest mark is
+/// exact.
 #[inline]
 fn stops(word: u64) -> u64 {
     let quote = word ^ (ONES * 0x22);

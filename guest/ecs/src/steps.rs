@@ -1,7 +1,8 @@
 //! The line: every rule of profiles `newer` and `1.7.1`, in the one order that gives the documents.
 //!
-//! The order is normative: addresses are chosen before record types move them, names exist before they are
-//! related, embedded JSON is parsed after alerts were read. Each line below is one rule of one file.
+//! The order is normative: addresses are chosen before record types move them, names exist before
+//! they are related, embedded JSON is parsed after alerts were read. Each line below is one rule of
+//! one file.
 
 use crate::event::{Event, Failure, Step, fail};
 use crate::print::print;

@@ -1,7 +1,7 @@
 //! A text in the form it has inside JSON quotes.
 //!
-//! Nearly every text passes from the record to the event untouched, so it is carried escaped, as it came;
-//! decoding happens only where a rule must look behind a backslash.
+//! Nearly every text passes from the record to the event untouched, so it is carried escaped, as it
+//! came; decoding happens only where a rule must look behind a backslash.
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;

@@ -1,7 +1,7 @@
 //! One value of the event: a piece of the record as it stands, or something built from pieces.
 //!
-//! Values are small copies that borrow the record or the arena of the current record. A container of the record
-//! stays JSON text; only what a rule reshapes becomes `Pairs` or `List`.
+//! Values are small copies that borrow the record or the arena of the current record. A container
+//! of the record stays JSON text; only what a rule reshapes becomes `Pairs` or `List`.
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;

@@ -1,7 +1,7 @@
 //! Every field an event can have, with its type in an index.
 //!
-//! Sorted by path, so that the writer opens and closes each object once. An object row stands for an object that
-//! may be empty or whose members come from the record.
+//! Sorted by path, so that the writer opens and closes each object once. An object row stands for
+//! an object that may be empty or whose members come from the record.
 
 /// The type of a field in an Elasticsearch index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,8 +208,8 @@ pub fn rows() -> impl Iterator<Item = &'static FieldRow> {
         .filter(|row| !matches!(row.index, IndexType::Scratch | IndexType::Object))
 }
 
-/// Members of `o365.audit` that are not exact text. Objects are flattened: their members are Microsoft's to add,
-/// and an index has a limit of fields.
+/// Members of `o365.audit` that are not exact text. Objects are flattened: their members are
+/// Microsoft's to add, and an index has a limit of fields.
 #[rustfmt::skip]
 pub const AUDIT: &[(&str, IndexType)] = &[
     ("Actions", IndexType::Flattened),

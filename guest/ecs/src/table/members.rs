@@ -1,7 +1,7 @@
 //! The members of a record that rules ask for.
 //!
-//! A member is found by the hash its name got while it was scanned, in a table that is laid out at compile time;
-//! names that are not listed stay under `o365.audit` without any rule knowing them.
+//! A member is found by the hash its name got while it was scanned, in a table that is laid out at
+//! compile time; names that are not listed stay under `o365.audit` without any rule knowing them.
 
 use crate::hash;
 

@@ -1,4 +1,5 @@
-//! What an operation says about `event.category` and `event.type`, and the six that get another name.
+//! What an operation says about `event.category` and `event.type`, and the six that get another
+//! name.
 //!
 //! An operation is looked up in the scope of its record type and, for files and folders, in `Any`.
 

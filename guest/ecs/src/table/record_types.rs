@@ -1,7 +1,8 @@
 //! Record type numbers and the names that become `event.code`.
 //!
-//! `KNOWN` is what every document uses. `LATER` holds names Microsoft published after the reference mapping was
-//! written; they are used only with the option `later_record_types`, because documents elsewhere have no code.
+//! `KNOWN` is what every document uses. `LATER` holds names Microsoft published after the reference
+//! mapping was written; they are used only with the option `later_record_types`, because documents
+//! elsewhere have no code.
 
 /// A record type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

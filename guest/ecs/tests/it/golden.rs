@@ -1,7 +1,7 @@
 //! Every record of tests/fixtures/o365 gives the event beside it.
 //!
-//! `<case>.json` is the record, `<case>.ecs.json` the event, `<case>.options.json` the options when they are not
-//! the default ones (`arrival_ms` among them is when the record arrived).
+//! `<case>.json` is the record, `<case>.ecs.json` the event, `<case>.options.json` the options when
+//! they are not the default ones (`arrival_ms` among them is when the record arrived).
 
 use std::fs;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! The tests of the mapping as its callers see it: fixtures, tables, properties, parity, generated pages.
+//! The tests of the mapping as its callers see it: fixtures, tables, properties, parity, generated
+//! pages.
 //!
 //! `SLUICEGATE_GOLDEN=1 cargo test -p sluicegate-ecs` rewrites every generated file; read the diff.
 

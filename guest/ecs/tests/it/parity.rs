@@ -1,6 +1,7 @@
 //! Parity with the known documents, where they are at hand.
 //!
-//! They are not part of the repository: the folder `shared` beside it holds them on the machines that have it.
+//! They are not part of the repository: the folder `shared` beside it holds them on the machines
+//! that have it.
 
 use std::fs;
 use std::path::PathBuf;
