@@ -40,7 +40,7 @@ macro_rules! faults {
 /// What the rate of a fault is a share of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Requests to the API.
+    /// Requests to the API; resets and delays strike token requests too.
     Api,
     /// Requests to the token endpoint.
     Token,
@@ -107,6 +107,8 @@ faults! {
     ChangedCopy "changed-copy" Record "Another record has the same Id and a changed member.",
     OddValue "odd-value" Record
         "Holds deep nesting, huge integers, escapes, or text outside the BMP.",
+    BadText "bad-text" Record
+        "Holds bytes that are no UTF-8; it is not owed, the others of its blob are.",
     LongValue "long-value" Record "Holds a string of one megabyte.",
 }
 
@@ -240,7 +242,10 @@ impl Faults {
         let seed = Seed(seed).of(Concern::Swarm);
         for fault in Fault::ALL {
             let of_fault = seed.text(fault.name());
-            let for_ever = matches!(fault, Fault::PoisonError | Fault::PoisonBody | Fault::Gone);
+            let for_ever = matches!(
+                fault,
+                Fault::PoisonError | Fault::PoisonBody | Fault::Gone | Fault::BadText
+            );
             if !for_ever && *fault != Fault::LongValue && of_fault.chance(0.5) {
                 let per_mille = u32::try_from(1 + of_fault.with(1).below(100)).unwrap_or(1);
                 faults.set(*fault, f64::from(per_mille) / 1_000.0);

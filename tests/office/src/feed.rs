@@ -6,13 +6,12 @@ use crate::faults::{Fault, Waits};
 use crate::kind::ContentType;
 use crate::office::Office;
 use crate::random::{Concern, Seed};
-use crate::tenant::State;
 use crate::time;
 use crate::token::is_guid;
 use crate::wire::{Reply, Request, percent_decode};
 
 /// The publisher that requests without a `PublisherIdentifier` are counted under.
-const ANONYMOUS: &str = "00000000-0000-0000-0000-000000000000";
+pub(crate) const ANONYMOUS: &str = "00000000-0000-0000-0000-000000000000";
 
 /// A refusal in the regular shape.
 pub(crate) fn refuse(status: u16, code: &str, message: impl Into<String>) -> Reply {
@@ -255,101 +254,7 @@ impl Office {
         }
         Ok(kind)
     }
-
-    fn start(&mut self, now: i64, request: &Request, index: usize, kind: ContentType) -> Reply {
-        self.stats.start_requests += 1;
-        let gap = self.faults.start_gap_ms;
-        let no_history = self.faults.no_history;
-        let tenant = &mut self.tenants[index];
-        if now < tenant.auditing_from_ms {
-            return no_such_tenant(request, &tenant.directory_id, &tenant.client_id, kind);
-        }
-        let feed = tenant.feed_mut(kind).expect("content_type found the feed");
-        let subscription = &mut feed.subscription;
-        let before = subscription.start_called.replace(now);
-        self.stats.hasty_starts += u64::from(before.is_some_and(|b| now - b < 15 * 60_000));
-        if before.is_some_and(|before| now - before < gap) {
-            let publisher = request
-                .parameter("PublisherIdentifier")
-                .unwrap_or(ANONYMOUS.into());
-            let text =
-                format!("Too many requests. Method=StartSubscription, PublisherId={publisher}");
-            return Reply::json(
-                403,
-                format!("{{'error':{{'code':'AF429','message':'{text}'}}}}"),
-            );
-        }
-        if subscription.state == State::Enabled {
-            return refuse(
-                400,
-                "AF20024",
-                "The subscription is already enabled. No property change.",
-            );
-        }
-        if let Some(stopped) = subscription.stopped.take() {
-            subscription.hidden.push((stopped, now));
-        } else if subscription.state == State::Absent && no_history {
-            subscription.hidden.push((i64::MIN, now));
-        }
-        subscription.state = State::Enabled;
-        subscription.started = now;
-        Reply::json(
-            200,
-            json!({"contentType": kind.name(), "status": "enabled", "webhook": null}).to_string(),
-        )
-    }
-
-    fn stop(&mut self, now: i64, index: usize, kind: ContentType) -> Reply {
-        let feed = self.tenants[index]
-            .feed_mut(kind)
-            .expect("content_type found the feed");
-        if feed.subscription.state == State::Absent {
-            return refuse(400, "AF20022", NO_SUBSCRIPTION);
-        }
-        feed.subscription.state = State::Absent;
-        feed.subscription.stopped.get_or_insert(now);
-        Reply::json(200, "")
-    }
-
-    fn subscriptions(&self, index: usize) -> Reply {
-        let feeds = self.tenants[index].feeds.iter();
-        let known = feeds.filter(|feed| feed.subscription.state != State::Absent);
-        let mut list: Vec<_> = known
-            .map(|feed| {
-                let enabled = feed.subscription.state == State::Enabled;
-                let status = if enabled { "enabled" } else { "disabled" };
-                json!({"contentType": feed.maker.kind.name(), "status": status, "webhook": null})
-            })
-            .collect();
-        if self.faults.status_missing
-            && let Some(first) = list.first_mut().and_then(|first| first.as_object_mut())
-        {
-            first.remove("status");
-        }
-        Reply::json(200, serde_json::Value::from(list).to_string())
-    }
-
-    /// Why the subscription cannot be read now, if it cannot.
-    pub(crate) fn check_subscription(
-        &self,
-        now: i64,
-        index: usize,
-        kind: ContentType,
-    ) -> Result<(), Reply> {
-        let feed = self.tenants[index]
-            .feed(kind)
-            .expect("callers have found the feed");
-        let subscription = &feed.subscription;
-        let lag_over = now.saturating_sub(subscription.started) >= self.faults.start_lag_ms;
-        match subscription.state {
-            State::Enabled if lag_over => Ok(()),
-            State::Disabled => Err(refuse(400, "AF20023", "The subscription was disabled.")),
-            State::Enabled | State::Absent => Err(refuse(400, "AF20022", NO_SUBSCRIPTION)),
-        }
-    }
 }
-
-const NO_SUBSCRIPTION: &str = "No subscription found for the specified content type.";
 
 /// The service's internal name of the operation, as throttling messages show it.
 fn method_name(operation: &[&str]) -> &'static str {
@@ -399,26 +304,6 @@ pub(crate) fn server_error(about: Seed) -> Reply {
         8 => html(504, "Gateway Timeout"),
         _ => html(408, "Request Timeout"),
     }
-}
-
-/// The answer to a start before auditing has taken effect: the code is cut out of an exception's
-/// text.
-fn no_such_tenant(request: &Request, tenant: &str, client: &str, kind: ContentType) -> Reply {
-    let publisher = request
-        .parameter("PublisherIdentifier")
-        .unwrap_or(ANONYMOUS.into());
-    let code = format!(
-        "StartSubscription [CorrId=0d6f2a31-5b1e-4f0e-9c55-1f2e3d4c5b6a][TenantId={tenant},\
-        ContentType={},\
-         ApplicationId={client},PublisherId={publisher}][AppId",
-        kind.name()
-    );
-    let message = format!(
-        "{client}] failed. Exception: Microsoft.Office.Compliance.Audit.DataServiceException: \
-        Tenant \
-         {tenant} does not exist.\r\n   at Microsoft.Office.Compliance.Audit.Start()"
-    );
-    refuse(400, &code, message)
 }
 
 fn sensitive_types(request: &Request) -> Result<Reply, Reply> {

@@ -21,6 +21,7 @@ mod pool;
 mod random;
 mod records;
 mod stats;
+mod subscription;
 mod tenant;
 mod time;
 mod token;

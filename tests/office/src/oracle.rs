@@ -151,7 +151,7 @@ impl<'a> Oracle<'a> {
         if !owed && !lost {
             return;
         }
-        for record in 0..blob.count {
+        for record in (0..blob.count).filter(|record| feed.maker.is_readable(blob, *record)) {
             let variants = feed.maker.variants(blob, record);
             let count = counts
                 .map_or(0, |counts| counts[record as usize])

@@ -7,10 +7,12 @@
 mod family;
 mod template;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use crate::faults::{Fault, Faults};
 use crate::kind::ContentType;
@@ -143,6 +145,12 @@ impl Maker {
         1 + u8::from(self.faults.hits(Fault::ChangedCopy, about))
     }
 
+    /// Whether the record can be read at all.
+    pub(crate) fn is_readable(&self, blob: &Blob, record: u32) -> bool {
+        let about = self.about(self.place(blob, record));
+        self.pool.is_some() || !self.faults.hits(Fault::BadText, about)
+    }
+
     /// Appends the record.
     pub(crate) fn write(&self, out: &mut Vec<u8>, blob: &Blob, record: u32) {
         if let Some((pool, list)) = &self.pool {
@@ -180,21 +188,24 @@ impl Maker {
                 r#""oddCase":null,"Odd Name With Blanks":-1.5e-7"#.to_owned(),
             ];
             let member: &String = about.with(7).stream().pick(&odd);
-            add_member(out, member);
+            add_member(out, member.as_bytes());
+        }
+        if self.faults.hits(Fault::BadText, about) {
+            add_member(out, b"\"BadText\":\"caf\xE9\"");
         }
         if self.faults.hits(Fault::LongValue, about) {
             add_member(
                 out,
-                &format!(r#""LongText":"{}""#, "lorem ipsum ".repeat(87_382)),
+                format!(r#""LongText":"{}""#, "lorem ipsum ".repeat(87_382)).as_bytes(),
             );
         }
     }
 }
 
-fn add_member(record: &mut Vec<u8>, member: &str) {
+fn add_member(record: &mut Vec<u8>, member: &[u8]) {
     record.pop();
     record.push(b',');
-    record.extend_from_slice(member.as_bytes());
+    record.extend_from_slice(member);
     record.push(b'}');
 }
 
@@ -270,7 +281,7 @@ impl RecordStream {
         if maker.variants(&blob, record) > 1 {
             self.separate(out);
             maker.write(out, &blob, record);
-            add_member(out, r#""Revision":2"#);
+            add_member(out, br#""Revision":2"#);
         }
     }
 
@@ -319,10 +330,13 @@ impl Iterator for RecordStream {
     }
 }
 
-/// The same record with its members in the order of their names, and other white space.
+/// The same record with its members in the order of their names, and other white space; a record
+/// that is no JSON stays as it is.
 fn permuted(record: &[u8]) -> Vec<u8> {
-    let members: std::collections::BTreeMap<&str, &serde_json::value::RawValue> =
-        serde_json::from_slice(record).expect("a record of the office is a JSON object");
+    let members: Result<BTreeMap<&str, &RawValue>, _> = serde_json::from_slice(record);
+    let Ok(members) = members else {
+        return record.to_vec();
+    };
     let members: Vec<String> = members
         .iter()
         .map(|(name, value)| format!("\"{name}\": {value}"))

@@ -27,6 +27,8 @@ pub struct Stats {
     pub wide_windows: u64,
     /// Starts within 15 minutes after another of the same type.
     pub hasty_starts: u64,
+    /// Webhooks taken away by a start that did not name them.
+    pub webhooks_removed: u64,
     /// Requests with a token that has expired, after it was refused once.
     pub expired_tokens_again: u64,
     /// Requests with a token that has expired or was revoked.
@@ -58,6 +60,7 @@ impl Stats {
             "without_publisher": self.without_publisher,
             "wide_windows": self.wide_windows,
             "hasty_starts": self.hasty_starts,
+            "webhooks_removed": self.webhooks_removed,
             "expired_tokens": self.expired_tokens,
             "expired_tokens_again": self.expired_tokens_again,
             "leaked_tokens": self.leaked_tokens,

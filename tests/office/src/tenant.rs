@@ -79,6 +79,13 @@ impl Tenant {
         self.feeds.iter_mut().find(|feed| feed.maker.kind == kind)
     }
 
+    /// Gives a subscription a webhook, as another collector of the same application can.
+    pub fn set_webhook(&mut self, kind: ContentType, address: &str) {
+        if let Some(feed) = self.feed_mut(kind) {
+            feed.subscription.webhook = Some(address.to_owned());
+        }
+    }
+
     /// Disables the subscription of a content type, as an administrator can (AF20023 until started
     /// again).
     pub fn disable(&mut self, kind: ContentType) {
@@ -105,6 +112,8 @@ pub(crate) struct Subscription {
     /// The last call of start, whatever came of it.
     pub start_called: Option<i64>,
     pub stopped: Option<i64>,
+    /// The address of its webhook.
+    pub webhook: Option<String>,
     /// Times in which content became available that is never listed.
     pub hidden: Vec<(i64, i64)>,
 }
@@ -212,6 +221,7 @@ impl Feed {
                 started: i64::MIN,
                 start_called: None,
                 stopped: None,
+                webhook: None,
                 hidden: Vec::new(),
             },
         };

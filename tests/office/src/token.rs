@@ -62,13 +62,15 @@ impl Office {
         about: Seed,
     ) -> Reply {
         self.stats.token_requests += 1;
-        if self.strikes(Fault::BadToken, about) {
-            return self.refused(now, unavailable(about), about, Some("2"));
-        }
-        match self.grant(now, request, tenant, version_2) {
-            Ok(tenant) => self.issue(now, tenant, version_2, about),
-            Err(refusal) => self.refused(now, refusal, about, None),
-        }
+        let reply = if self.strikes(Fault::BadToken, about) {
+            self.refused(now, unavailable(about), about, Some("2"))
+        } else {
+            match self.grant(now, request, tenant, version_2) {
+                Ok(tenant) => self.issue(now, tenant, version_2, about),
+                Err(refusal) => self.refused(now, refusal, about, None),
+            }
+        };
+        self.spoil(reply, about)
     }
 
     fn grant(

@@ -67,7 +67,8 @@ impl Client {
             }
             let (url, form) = self.token_form();
             let reply = self.ask_token(&url, &form);
-            if reply.status == 200 {
+            let arrived = reply.clone().received().is_some_and(|(_, whole)| whole);
+            if reply.status == 200 && arrived {
                 let body: Value = json(reply);
                 let token = body["access_token"].as_str().unwrap().to_owned();
                 self.tokens.insert(self.tenant, token);

@@ -177,6 +177,26 @@ fn poison_stays_and_is_not_owed() {
 }
 
 #[test]
+fn a_record_that_is_no_text_is_not_owed() {
+    let mut client = client(Faults::none().with(Fault::BadText, 0.1));
+    let list = client.list(KINDS[0], NOON - DAY_MS, NOON);
+    let bad = list.iter().filter(|descriptor| {
+        let reply = client.call("GET", descriptor["contentUri"].as_str().unwrap());
+        std::str::from_utf8(&reply.content.into_bytes()).is_err()
+    });
+    assert!(bad.count() > 3);
+    let owed = client.office.oracle(client.now).owed();
+    assert!((190..235).contains(&owed), "{owed} of 240");
+}
+
+#[test]
+fn a_token_can_be_lost_on_its_way() {
+    let mut client = client(Faults::none().with(Fault::ResetBeforeHeaders, 1.0));
+    let (url, form) = client.token_form();
+    assert!(client.ask_token(&url, &form).received().is_none());
+}
+
+#[test]
 fn the_date_can_be_wrong() {
     let mut faults = Faults::none();
     faults.date_skew_ms = 600_000;

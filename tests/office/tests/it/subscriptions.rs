@@ -307,3 +307,46 @@ fn a_status_can_be_left_out() {
     assert!(list[0].get("status").is_none());
     assert_eq!(list[1]["status"], "enabled");
 }
+
+#[test]
+fn a_webhook_is_checked_kept_and_taken_away() {
+    let mut client = Client::new(Office::builder(2));
+    let token = client.token();
+    let directory = client.office.tenants()[0].directory_id.clone();
+    let root = client.office.resource_url().to_owned();
+    let url = format!("{root}/api/v1.0/{directory}/activity/feed/subscriptions/start");
+    let with_webhook = |client: &mut Client, address: &str, expiration: &str| {
+        client.now += 15 * 60_000;
+        let body = serde_json::json!({"webhook": {"address": address, "expiration": expiration}});
+        let request = Request::post(&format!("{url}?{}", content_type(EXCHANGE)))
+            .header("authorization", &format!("Bearer {token}"))
+            .with_body(body.to_string());
+        client.send(&request)
+    };
+    assert_eq!(
+        code(with_webhook(&mut client, "http://hook.example.org/", "")),
+        "AF20021"
+    );
+    let past = with_webhook(
+        &mut client,
+        "https://hook.example.org/",
+        "2026-02-01T00:00:00",
+    );
+    assert_eq!(code(past), "AF20003");
+    let reply = json(with_webhook(&mut client, "https://hook.example.org/", ""));
+    assert_eq!(reply["webhook"]["address"], "https://hook.example.org/");
+    client.now += 15 * 60_000;
+    client.forget_token();
+    assert_eq!(
+        start(&mut client, EXCHANGE).status,
+        200,
+        "a start without it takes it away"
+    );
+    assert_eq!(client.office.stats().webhooks_removed, 1);
+    client
+        .office
+        .tenant_mut(0)
+        .set_webhook(EXCHANGE, "https://hook.example.org/");
+    let list = json(client.api("GET", "subscriptions/list", ""));
+    assert_eq!(list[0]["webhook"]["status"], "enabled");
+}
