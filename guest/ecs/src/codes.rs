@@ -139,17 +139,18 @@ pub(crate) fn teams(event: &mut Event<'_>) -> Step {
         let Some(upn) = member.member("UPN") else {
             continue;
         };
-        match upn.kind() {
-            Kind::Null | Kind::Number | Kind::Bool if event.robust => {}
+        let empty = match upn.kind() {
+            Kind::Null | Kind::Number | Kind::Bool if event.robust => true,
             Kind::Null | Kind::Number | Kind::Bool => {
                 return fail(format!("`UPN` of a team member is {}", describe(upn)));
             }
-            Kind::Text if upn.is_blank() => {}
-            Kind::Array if upn.elements().next().is_none() => {}
-            Kind::Object if upn.members().next().is_none() => {}
-            Kind::Text => event.document.append(Field::RelatedUser, upn),
-            Kind::Array | Kind::Object if event.robust => {}
-            Kind::Array | Kind::Object => event.document.append(Field::RelatedUser, upn),
+            Kind::Text => upn.is_blank(),
+            // An object has no place in a list of names.
+            Kind::Array => event.robust || upn.elements().next().is_none(),
+            Kind::Object => event.robust || upn.members().next().is_none(),
+        };
+        if !empty {
+            event.document.append(Field::RelatedUser, upn);
         }
     }
     Ok(())

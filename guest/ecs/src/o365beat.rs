@@ -101,13 +101,11 @@ struct Beat<'a> {
 
 impl<'a> Beat<'a> {
     fn put(&mut self, object: &'static str, name: &'static str, value: Value<'a>) {
-        let index = match self.objects.iter().position(|(have, _)| *have == object) {
-            Some(index) => index,
-            None => {
-                self.objects.push((object, Vec::new()));
-                self.objects.len() - 1
-            }
-        };
+        let found = self.objects.iter().position(|(have, _)| *have == object);
+        let index = found.unwrap_or(self.objects.len());
+        if found.is_none() {
+            self.objects.push((object, Vec::new()));
+        }
         let pairs = &mut self.objects[index].1;
         pairs.retain(|pair| !pair.name.is(name));
         pairs.push(Pair {

@@ -100,12 +100,11 @@ impl<'a> Record<'a> {
             self.fingerprint = self
                 .fingerprint
                 .wrapping_add(hash::member(name_hash, value_hash));
-            match members::find(name, name_hash) {
-                Some(known) => self.see(known),
-                None => {
-                    self.dotted |= is_dotted(name);
-                    self.see_unknown(&mut unknown, name_hash);
-                }
+            if let Some(known) = members::find(name, name_hash) {
+                self.see(known);
+            } else {
+                self.dotted |= is_dotted(name);
+                self.see_unknown(&mut unknown, name_hash);
             }
             self.members.push(Member {
                 name,

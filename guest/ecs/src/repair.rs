@@ -64,7 +64,7 @@ fn append<'a>(arena: &'a Bump, value: Value<'a>, out: &mut ArenaVec<'a, u8>) {
 fn quote<'a>(arena: &'a Bump, text: Text<'a>, out: &mut ArenaVec<'a, u8>) {
     out.push(b'"');
     escape(text.decode(arena), &mut |bytes| {
-        out.extend_from_slice(bytes)
+        out.extend_from_slice(bytes);
     });
     out.push(b'"');
 }

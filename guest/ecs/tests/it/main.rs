@@ -3,6 +3,8 @@
 //!
 //! `SLUICEGATE_GOLDEN=1 cargo test -p sluicegate-ecs` rewrites every generated file; read the diff.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
+
 mod golden;
 mod pages;
 mod parity;
