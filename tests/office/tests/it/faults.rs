@@ -252,7 +252,9 @@ fn collect(client: &mut Client) -> Delivered {
 
 #[test]
 fn a_careful_client_survives_the_swarm() {
-    for seed in 0..25 {
+    // `OFFICE_SEEDS=1000` looks further than a test run should.
+    let seeds = std::env::var("OFFICE_SEEDS").map_or(25, |text| text.parse().unwrap());
+    for seed in 0..seeds {
         let mut client = swarm(seed);
         let done = collect(&mut client);
         let verdict = client.office.oracle(client.now).check(done.events);
