@@ -359,7 +359,7 @@ impl world::Http for Client {
                 };
                 let (id, _) = self.pending.swap_remove(index);
                 let answer = match answer {
-                    Ok(Ok(response)) => response_of(response),
+                    Ok(Ok(response)) => response_of(&response),
                     Ok(Err(code)) => Err(broken(&code)),
                     Err(()) => Err(Broken::Transport("the answer was taken already".into())),
                 };
@@ -418,7 +418,7 @@ fn broken(code: &ErrorCode) -> Broken {
     }
 }
 
-fn response_of(response: IncomingResponse) -> Result<world::Response, Broken> {
+fn response_of(response: &IncomingResponse) -> Result<world::Response, Broken> {
     let text =
         |(name, value): (String, Vec<u8>)| (name, String::from_utf8_lossy(&value).into_owned());
     let headers = response.headers().entries().into_iter().map(text).collect();

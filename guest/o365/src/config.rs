@@ -222,8 +222,11 @@ fn read(config: &str, wanted: Use) -> (Option<Config>, Vec<Diagnostic>) {
     let (own, mapping) = sort_members(members, &mut findings);
     let mapping = match map::options(mapping) {
         Ok(mapping) => Some(mapping),
-        Err((pointer, what)) => {
-            findings.error(&pointer, what, "see the mapping options in the reference");
+        Err(errors) => {
+            let help = "`sluicegate inspect o365` shows the mapping options";
+            for (pointer, what) in errors {
+                findings.error(&pointer, what, help);
+            }
             None
         }
     };
@@ -308,13 +311,17 @@ fn build(raw: Raw, mapping: map::Options, wanted: Use, findings: &mut Findings) 
         findings.error("/until", "`until` is not behind `since`".into(), "");
     }
     let tenant = tenant(raw.tenant, wanted, findings);
-    let publisher_id = raw
+    if raw
         .publisher_id
-        .unwrap_or_else(|| tenant.directory_id.clone());
-    if wanted == Use::Source && !publisher_id.is_empty() && !is_guid(&publisher_id) {
+        .as_ref()
+        .is_some_and(|publisher| !is_guid(publisher))
+    {
         let help = "leave it out to use the tenant's own id, which is what Microsoft asks for";
         findings.error("/publisher_id", "`publisher_id` is not a GUID".into(), help);
     }
+    let publisher_id = raw
+        .publisher_id
+        .unwrap_or_else(|| tenant.directory_id.clone());
     Config {
         content_types,
         publisher_id,
@@ -471,3 +478,6 @@ fn distance(left: &str, right: &str) -> usize {
     }
     row[right.len()]
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,8 @@ pub const KEY: &str = "cursor";
 const VERSION: u32 = 1;
 /// A window with an element that could not be read is listed again after this time.
 const HELD_RETRY: i64 = 10 * MINUTE;
+/// A window that is too large is cut into so many parts: a day becomes stretches of three hours.
+const PARTS: i64 = 8;
 /// A pass that lies further ahead than this was timed by a clock that has gone back since.
 const CLOCK_TOLERANCE: i64 = 2 * MINUTE;
 
@@ -212,6 +214,32 @@ impl Cursor {
             window.listed = Some(begun);
         } else {
             window.held = Some(begun);
+        }
+    }
+
+    /// Cuts a window that is too large for one call into parts; their borders stay, too.
+    pub fn divide(&mut self, start: Timestamp, end: Timestamp) {
+        let found = |window: &Window| window.start == start && window.end == end;
+        let Some(place) = self.windows.iter().position(found) else {
+            return;
+        };
+        let whole = self.windows.remove(place);
+        let part = ceil((end - start) / PARTS, MINUTE).max(MINUTE);
+        let mut from = start;
+        for index in place.. {
+            if from >= end {
+                break;
+            }
+            let to = (from + part).min(end);
+            self.windows.insert(
+                index,
+                Window {
+                    start: from,
+                    end: to,
+                    ..whole.clone()
+                },
+            );
+            from = to;
         }
     }
 

@@ -6,12 +6,13 @@
 
 use std::collections::BTreeSet;
 
+use crate::api::Api;
 use crate::config::{self, Config, Use};
 use crate::cursor::{Cursor, KEY};
 use crate::subscription::{self, Found};
 use crate::time::{self, HOUR, MINUTE};
 use crate::walk::{self, Trouble, Walked};
-use crate::world::{Discovery, Failure, Gap, Level, Limits, Next, Scope, Stream, World};
+use crate::world::{Discovery, Failure, Gap, Level, Limits, Next, Request, Scope, Stream, World};
 
 /// After a start the service may say for a while that there is no subscription.
 const STARTING_RETRY_MS: u64 = 30_000;
@@ -43,44 +44,98 @@ pub fn discover(
         let reason = format!("`{stream}` is not among the configured content types");
         return Err(Failure::Misconfigured(reason));
     }
-    let local = world.clock.now();
-    let stored = load(world, stream);
-    let fresh = stored.is_none();
-    let (mut cursor, mut gaps) = match stored {
-        Some(cursor) => (cursor, Vec::new()),
-        None => Cursor::begin(local, &config),
+    match load(world, stream) {
+        Some(cursor) => go_on(world, &config, stream, limits, cursor),
+        None => begin(world, &config, stream, limits),
+    }
+}
+
+/// The first call, or the first behind a damaged cursor.
+///
+/// The subscriptions are asked for together with the windows: in the usual case, they are enabled
+/// and the clocks agree, the windows are listed by the time we know.
+fn begin(
+    world: &mut World<'_>,
+    config: &Config,
+    stream: &str,
+    limits: Limits,
+) -> Result<Discovery, Failure> {
+    let (mut cursor, mut gaps) = Cursor::begin(world.clock.now(), config);
+    gaps.extend(cursor.advance(world.clock.now(), config));
+    let request = Api::new(config).subscriptions();
+    let mut walked = list(world, config, stream, limits, &cursor, Some(&request));
+    let survey = match walked.along.take() {
+        Some(Ok(response)) => subscription::understand(world, response)?.ok(),
+        _ => None,
     };
-    let mut surveyed = false;
-    if fresh
-        || subscription::survey_due(&cursor.subscribed, local + cursor.skew, &config)
-        || cursor.would_lose(local + cursor.skew, &config)
-    {
+    let survey = match survey {
+        Some(survey) => survey,
+        None => subscription::survey(world, config)?,
+    };
+    let skew = reconcile(world, survey.skew);
+    let now = world.clock.now() + skew;
+    if skew != 0 {
+        // Cut by the wrong clock: again, by the right one.
+        (cursor, gaps) = Cursor::begin(now, config);
+        cursor.skew = skew;
+    }
+    let known = &mut cursor.subscribed;
+    match subscription::ensure(world, config, stream, &survey, known, now)? {
+        Found::Announced => commit(world, &cursor, Vec::new(), gaps, Next::Again),
+        Found::Enabled if skew != 0 => {
+            gaps.extend(cursor.advance(now, config));
+            let walked = list(world, config, stream, limits, &cursor, None);
+            report_gaps(world, stream, &gaps);
+            conclude(world, config, cursor, gaps, walked, true)
+        }
+        Found::Enabled => {
+            report_gaps(world, stream, &gaps);
+            conclude(world, config, cursor, gaps, walked, true)
+        }
+    }
+}
+
+/// Every other call.
+fn go_on(
+    world: &mut World<'_>,
+    config: &Config,
+    stream: &str,
+    limits: Limits,
+    mut cursor: Cursor,
+) -> Result<Discovery, Failure> {
+    let now = world.clock.now() + cursor.skew;
+    let surveyed =
+        subscription::survey_due(&cursor.subscribed, now, config) || cursor.would_lose(now, config);
+    if surveyed {
         // Before anything is given up, the service's own clock is asked.
-        let survey = subscription::survey(world, &config)?;
+        let survey = subscription::survey(world, config)?;
         cursor.skew = reconcile(world, survey.skew);
         let now = world.clock.now() + cursor.skew;
-        if fresh {
-            let skew = cursor.skew;
-            (cursor, gaps) = Cursor::begin(now, &config);
-            cursor.skew = skew;
-        }
         let known = &mut cursor.subscribed;
-        let found = subscription::ensure(world, &config, stream, &survey, known, now)?;
+        let found = subscription::ensure(world, config, stream, &survey, known, now)?;
         if found == Found::Announced {
-            return commit(world, &cursor, Vec::new(), gaps, Next::Again);
+            return commit(world, &cursor, Vec::new(), Vec::new(), Next::Again);
         }
-        surveyed = true;
     }
-    let now = world.clock.now() + cursor.skew;
-    gaps.extend(cursor.advance(now, &config));
+    let gaps = cursor.advance(world.clock.now() + cursor.skew, config);
     report_gaps(world, stream, &gaps);
-    let wanted: Vec<_> = cursor
-        .due(now, &config)
-        .into_iter()
-        .map(|index| (cursor.windows[index].start, cursor.windows[index].end))
-        .collect();
-    let walked = walk::walk(world, &config, stream, &wanted, cursor.skew, limits);
-    conclude(world, &config, cursor, gaps, walked, surveyed)
+    let walked = list(world, config, stream, limits, &cursor, None);
+    conclude(world, config, cursor, gaps, walked, surveyed)
+}
+
+/// Lists the windows that are due.
+fn list(
+    world: &mut World<'_>,
+    config: &Config,
+    stream: &str,
+    limits: Limits,
+    cursor: &Cursor,
+    along: Option<&Request>,
+) -> Walked {
+    let now = world.clock.now() + cursor.skew;
+    let borders = |index: usize| (cursor.windows[index].start, cursor.windows[index].end);
+    let wanted: Vec<_> = cursor.due(now, config).into_iter().map(borders).collect();
+    walk::walk(world, config, stream, &wanted, cursor.skew, limits, along)
 }
 
 /// Turns what the walk achieved into the call's answer.
@@ -106,6 +161,7 @@ fn conclude(
         }
         // The next call looks at the subscription.
         Some(Trouble::Unsubscribed { .. }) => cursor.subscribed.checked = None,
+        Some(Trouble::TooLarge { start, end }) => cursor.divide(start, end),
         // Progress is kept; the next call meets the trouble again and, without progress, reports it.
         Some(Trouble::Failure(failure))
             if walked.passes.is_empty() || !matches!(failure, Failure::Retry { .. }) =>

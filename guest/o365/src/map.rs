@@ -1,27 +1,56 @@
 //! One record to one event: the seam to the mapping crate.
+//!
+//! Only names are translated here: a person writes `tenant_names` where the mapping says `tenants`,
+//! since `tenants` of a pipeline is something else.
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use sluicegate_ecs::Options as Ecs;
 
-/// Mapping options of the config, by the names a person writes.
-pub const OPTIONS: [&str; 6] = [
+use crate::world::Timestamp;
+
+/// Mapping options of the config, by the names a person writes; sorted.
+pub const OPTIONS: [&str; 9] = [
     "error_mode",
+    "later_record_types",
+    "o365beat",
     "preserve_original_event",
     "profile",
     "string_numbers",
     "tags",
     "tenant_names",
+    "tidy",
 ];
 
 /// What the mapping can be asked for.
-#[derive(Debug, Clone, Default)]
-pub struct Options {}
+pub type Options = Ecs;
 
-/// Reads the mapping's part of the config.
-pub fn options(
-    _members: serde_json::Map<String, serde_json::Value>,
-) -> Result<Options, (String, String)> {
-    Ok(Options {})
+/// Reads the mapping's part of the config; an error is a pointer and what is wrong there.
+pub fn options(members: Map<String, Value>) -> Result<Options, Vec<(String, String)>> {
+    let rename = |(name, value): (String, Value)| {
+        let lower = |(name, value): (String, Value)| (name.to_ascii_lowercase(), value);
+        match (&*name, value) {
+            // Ids compare in lower case; people paste them as the portal shows them.
+            ("tenant_names", Value::Object(names)) => (
+                "tenants".to_owned(),
+                Value::Object(names.into_iter().map(lower).collect()),
+            ),
+            ("tenant_names", other) => ("tenants".to_owned(), other),
+            (_, value) => (name, value),
+        }
+    };
+    // One member at a time first, so that an error names its place.
+    let wrong = |(name, value): (&String, &Value)| {
+        let single = Map::from_iter([rename((name.clone(), value.clone()))]);
+        let error = Options::deserialize(Value::Object(single)).err()?;
+        Some((format!("/{name}"), error.to_string()))
+    };
+    let errors: Vec<_> = members.iter().filter_map(wrong).collect();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
+    Options::deserialize(Value::Object(members.into_iter().map(rename).collect()))
+        .map_err(|error| vec![(String::new(), error.to_string())])
 }
 
 /// One event, its body in the caller's buffer.
@@ -29,61 +58,45 @@ pub fn options(
 pub struct Mapped {
     /// Content hash, independent of member order.
     pub fingerprint: u64,
-    /// When it happened.
-    pub time: i64,
+    /// When it happened; when it arrived, if the record does not say.
+    pub time: Timestamp,
 }
 
 /// Maps records, one after the other.
 #[derive(Debug)]
-pub struct Mapper {
-    id: String,
-}
-
-#[derive(Deserialize)]
-struct Common<'a> {
-    #[serde(rename = "Id", borrow, default)]
-    id: Option<&'a RawValue>,
-    #[serde(rename = "CreationTime", borrow, default)]
-    time: Option<&'a RawValue>,
-}
+pub struct Mapper(sluicegate_ecs::Mapper);
 
 impl Mapper {
     /// A mapper with these options.
-    pub fn new(_options: &Options) -> Self {
-        Self { id: String::new() }
+    pub fn new(options: &Options) -> Self {
+        Self(sluicegate_ecs::Mapper::new(options.clone()))
     }
 
     /// The id of the event mapped last.
     pub fn id(&self) -> &str {
-        &self.id
+        self.0.id()
     }
 
-    /// Appends the event's body to `out`. `created` is its time when the record has none.
+    /// Appends the event's body to `out`. `arrived` is when the service made the record available.
     pub fn map(
         &mut self,
         record: &[u8],
-        created: i64,
+        arrived: Timestamp,
         out: &mut Vec<u8>,
     ) -> Result<Mapped, String> {
-        let common: Common = serde_json::from_slice(record).map_err(|error| error.to_string())?;
-        let text = |raw: Option<&RawValue>| {
-            raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok())
-                .unwrap_or_default()
+        self.0.set_arrival_ms(arrived);
+        let mapped = self
+            .0
+            .map(record, out)
+            .map_err(|rejected| rejected.reason)?;
+        let time = if mapped.has_time {
+            mapped.time_ms
+        } else {
+            arrived
         };
-        let mut fingerprint = 0xcbf2_9ce4_8422_2325_u64;
-        for byte in record {
-            fingerprint = (fingerprint ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        self.id = text(common.id);
-        if self.id.is_empty() || self.id.len() > 512 {
-            self.id = format!("x{fingerprint:016x}");
-        }
-        out.extend(
-            record
-                .iter()
-                .map(|byte| if *byte == b'\n' { b' ' } else { *byte }),
-        );
-        let time = crate::time::parse(&text(common.time)).unwrap_or(created);
-        Ok(Mapped { fingerprint, time })
+        Ok(Mapped {
+            fingerprint: mapped.fingerprint,
+            time,
+        })
     }
 }

@@ -4,6 +4,7 @@
 //! [`SALVAGE_FROM`] tries is a damaged blob taken apart, good records to events, the rest to the
 //! dead letters. A blob that answers with anything but an array is not read as data.
 
+use memchr::memmem;
 use sluicegate_records::{Item, Splitter, Stop};
 
 use crate::api::{self, Api, Payload};
@@ -11,7 +12,11 @@ use crate::batch::Batcher;
 use crate::config::{self, Config, Use};
 use crate::failure::Decision;
 use crate::map::Mapper;
-use crate::world::{Body, Broken, Failure, Level, Limits, Log, Scope, Split, World};
+use crate::time::{DAY, HOUR, floor};
+use crate::walk::walk;
+use crate::world::{
+    Body, Broken, Failure, Level, Limits, Log, Response, Scope, Split, Timestamp, World,
+};
 
 /// From this try on, damage is salvaged instead of fetched again: by then it is not the network.
 pub const SALVAGE_FROM: u32 = 3;
@@ -48,7 +53,11 @@ pub fn read(
         Err(broken) => return Err(transport(broken)),
     };
     if response.status != 200 {
-        return Err(refused(world, &config, split, response));
+        let refused = api::refused(response, world.clock);
+        if refused.decision != Decision::Missing {
+            return Err(refused.failure("content blob", Scope::Split));
+        }
+        response = missing(world, &config, stream, split, &payload, &refused.reason)?;
     }
     let mut reader = Reader {
         batcher: Batcher::new(world.output, &limits),
@@ -58,6 +67,7 @@ pub fn read(
         split,
         event_bytes: limits.event_bytes as usize,
         body: Vec::new(),
+        organization: memmem::Finder::new(b"\"OrganizationId\""),
         foreign_tenant: 0,
     };
     let salvage = config.attempt >= SALVAGE_FROM;
@@ -66,29 +76,72 @@ pub fn read(
     Ok(())
 }
 
-fn refused(
-    world: &World<'_>,
+/// What to do about a blob that the service says is not there: try again for an hour, then look
+/// whether it is still listed, and only when it is not, call it lost.
+fn missing(
+    world: &mut World<'_>,
     config: &Config,
+    stream: &str,
     split: &Split,
-    response: crate::world::Response,
-) -> Failure {
-    let refused = api::refused(response, world.clock);
-    let expired = split
-        .expires
-        .is_some_and(|expires| expires <= world.clock.now());
-    if refused.decision == Decision::Missing {
-        if expired {
-            return Failure::SplitLost(format!("content blob: {}", refused.reason));
-        }
-        let after_ms = (config.attempt < SALVAGE_FROM).then_some(MISSING_RETRY_MS);
-        let reason = format!("content blob: {}", refused.reason);
-        return Failure::Retry {
-            after_ms,
-            affects: Scope::Split,
-            reason,
-        };
+    payload: &Payload,
+    reason: &str,
+) -> Result<Response, Failure> {
+    let now = world.clock.now();
+    if split.expires.unwrap_or(split.created + 7 * DAY) <= now {
+        return Err(Failure::SplitLost(format!("content blob: {reason}")));
     }
-    refused.failure("content blob", Scope::Split)
+    if config.attempt < SALVAGE_FROM {
+        let (after_ms, affects) = (Some(MISSING_RETRY_MS), Scope::Split);
+        let reason = format!("content blob: {reason}");
+        return Err(Failure::Retry {
+            after_ms,
+            affects,
+            reason,
+        });
+    }
+    // The hour it was first listed in: other borders could show it under another id.
+    let start = floor(split.created, HOUR);
+    let limits = Limits {
+        batch_bytes: 0,
+        batch_events: 0,
+        event_bytes: 0,
+        splits: u32::MAX,
+        deadline: Timestamp::MAX,
+    };
+    let walked = walk(
+        world,
+        config,
+        stream,
+        &[(start, start + HOUR)],
+        0,
+        limits,
+        None,
+    );
+    let Some(pass) = walked.passes.into_iter().next() else {
+        return Err(retry(format!("{reason}; nor could its window be listed")));
+    };
+    let Some(listed) = pass.splits.into_iter().find(|listed| listed.id == split.id) else {
+        return Err(Failure::SplitLost(format!(
+            "content blob, no longer listed: {reason}"
+        )));
+    };
+    let fresh: Payload = serde_json::from_slice(&listed.payload)
+        .map_err(|error| Failure::Internal(format!("the split's payload: {error}")))?;
+    if fresh == *payload {
+        return Err(retry(format!("{reason}; it is still listed")));
+    }
+    let request = Api::new(config)
+        .blob(&fresh.uri)
+        .map_err(|foreign| retry(&foreign.0))?;
+    let response = api::call(world.http, &request).map_err(transport)?;
+    if response.status != 200 {
+        let refused = api::refused(response, world.clock);
+        return Err(match refused.decision {
+            Decision::Missing => retry(refused.reason),
+            _ => refused.failure("content blob", Scope::Split),
+        });
+    }
+    Ok(response)
 }
 
 struct Reader<'a> {
@@ -100,6 +153,8 @@ struct Reader<'a> {
     event_bytes: usize,
     /// The event that is being written; kept for its memory.
     body: Vec<u8>,
+    /// Finds the member that names the tenant.
+    organization: memmem::Finder<'static>,
     foreign_tenant: u64,
 }
 
@@ -155,6 +210,10 @@ impl Reader<'_> {
                 self.event_bytes
             );
             return self.batcher.reject(record, &reason);
+        }
+        // Kept all the same: where it came from is a question for people.
+        if is_foreign(record, &self.organization, &self.config.tenant.directory_id) {
+            self.foreign_tenant += 1;
         }
         let id = self.mapper.id();
         self.batcher
@@ -227,7 +286,28 @@ impl Head {
 fn looks_like_a_record(bytes: &[u8]) -> bool {
     [&b"\"Id\""[..], b"\"CreationTime\"", b"\"RecordType\""]
         .iter()
-        .all(|member| bytes.windows(member.len()).any(|window| window == *member))
+        .all(|member| memmem::find(bytes, member).is_some())
+}
+
+/// Whether a record names another organization, and never the tenant's own.
+fn is_foreign(record: &[u8], finder: &memmem::Finder<'_>, directory_id: &str) -> bool {
+    let mut named = false;
+    for found in finder.find_iter(record) {
+        let rest = &record[found + finder.needle().len()..];
+        let quoted = rest
+            .iter()
+            .position(|byte| !matches!(byte, b' ' | b':' | b'\t' | b'\n'));
+        let value = quoted.map_or(&[][..], |start| &rest[start..]);
+        let Some(value) = value.strip_prefix(b"\"") else {
+            continue;
+        };
+        let value = &value[..value.len().min(directory_id.len())];
+        if value.eq_ignore_ascii_case(directory_id.as_bytes()) {
+            return false;
+        }
+        named = true;
+    }
+    named
 }
 
 fn stopped(stop: Stop<Failure>) -> Failure {
@@ -251,3 +331,6 @@ fn retry(reason: impl std::fmt::Display) -> Failure {
         reason: format!("content blob: {reason}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

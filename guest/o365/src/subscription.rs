@@ -54,42 +54,17 @@ pub fn survey_due(known: &Subscribed, now: Timestamp, config: &Config) -> bool {
 /// Asks the service for the tenant's subscriptions.
 pub fn survey(world: &mut World<'_>, config: &Config) -> Result<Survey, Failure> {
     let request = Api::new(config).subscriptions();
-    let mut skew = None;
     let mut last = String::new();
     for tries in 0..TRIES {
         if tries > 0 {
             world.clock.sleep(PAUSE_MS << tries);
         }
-        let mut response = match send(world, &request)? {
-            Ok(response) => response,
-            Err(reason) => {
-                last = reason;
-                continue;
-            }
-        };
-        skew = api::date(&response)
-            .map(|date| date - world.clock.now())
-            .or(skew);
-        if response.status == 200 {
-            match api::read_subscriptions(&mut response) {
-                Ok(listed) => {
-                    return Ok(Survey {
-                        listed: Some(listed),
-                        skew,
-                    });
-                }
+        match send(world, &request)? {
+            Ok(response) => match understand(world, response)? {
+                Ok(survey) => return Ok(survey),
                 Err(reason) => last = reason,
-            }
-            continue;
-        }
-        let refused = api::refused(response, world.clock);
-        match refused.decision {
-            Decision::Retry => last = refused.reason,
-            Decision::Unauthorised | Decision::Misconfigured | Decision::Throttled => {
-                return Err(refused.failure("listing subscriptions", Scope::Stream));
-            }
-            // The listing of content will tell.
-            _ => return Ok(Survey { listed: None, skew }),
+            },
+            Err(reason) => last = reason,
         }
     }
     let reason = format!("listing subscriptions: {last}");
@@ -98,6 +73,30 @@ pub fn survey(world: &mut World<'_>, config: &Config) -> Result<Survey, Failure>
         affects: Scope::Split,
         reason,
     })
+}
+
+/// Understands the answer to a survey; the inner error is transient.
+pub fn understand(
+    world: &World<'_>,
+    mut response: Response,
+) -> Result<Result<Survey, String>, Failure> {
+    let skew = api::date(&response).map(|date| date - world.clock.now());
+    if response.status == 200 {
+        let listed = api::read_subscriptions(&mut response);
+        return Ok(listed.map(|listed| Survey {
+            listed: Some(listed),
+            skew,
+        }));
+    }
+    let refused = api::refused(response, world.clock);
+    match refused.decision {
+        Decision::Retry => Ok(Err(refused.reason)),
+        Decision::Unauthorised | Decision::Misconfigured | Decision::Throttled => {
+            Err(refused.failure("listing subscriptions", Scope::Stream))
+        }
+        // The listing of content will tell.
+        _ => Ok(Ok(Survey { listed: None, skew })),
+    }
 }
 
 /// Starts what is missing, stops what is not wanted.

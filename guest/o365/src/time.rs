@@ -92,3 +92,53 @@ pub fn parse_duration(text: &str) -> Option<i64> {
     }
     digits.is_empty().then_some(total)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_the_service_are_read() {
+        for (text, expected) in [
+            ("2026-01-10T08:41:07", Some("2026-01-10T08:41:07Z")),
+            ("2026-01-10T08:41:07Z", Some("2026-01-10T08:41:07Z")),
+            ("2026-01-10T08:41:07.1234567Z", Some("2026-01-10T08:41:07Z")),
+            ("2026-01-10T08:41:07+02:00", Some("2026-01-10T06:41:07Z")),
+            ("2026-01-10T08:41", Some("2026-01-10T08:41:00Z")),
+            ("2026-01-10", Some("2026-01-10T00:00:00Z")),
+            ("2028-02-29", Some("2028-02-29T00:00:00Z")),
+            ("2026-02-29", None),
+            ("2026-01-10T24:00:00", None),
+            ("", None),
+            ("yesterday", None),
+        ] {
+            assert_eq!(parse(text).map(show).as_deref(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read() {
+        for (text, expected) in [
+            ("30s", Some(30_000)),
+            ("1h30m", Some(90 * MINUTE)),
+            ("7d", Some(7 * DAY)),
+            ("250ms", Some(250)),
+            ("0s", Some(0)),
+            ("", None),
+            ("5", None),
+            ("h", None),
+            ("1w", None),
+            ("-1h", None),
+            ("99999999999999999999d", None),
+            ("9999999999999999d", None),
+        ] {
+            assert_eq!(parse_duration(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn borders_lie_on_the_grid() {
+        assert_eq!((floor(-1, 10), floor(0, 10), floor(19, 10)), (-10, 0, 10));
+        assert_eq!((ceil(-1, 10), ceil(0, 10), ceil(11, 10)), (0, 0, 20));
+    }
+}

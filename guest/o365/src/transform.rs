@@ -97,3 +97,55 @@ fn add(mapper: &mut Mapper, record: &[u8], time: i64, output: &mut Batch) -> Res
     output.entries.push(entry);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::limits;
+
+    fn batch(bodies: &[&str]) -> Batch {
+        let mut batch = Batch::default();
+        for body in bodies {
+            let body_length = u32::try_from(body.len()).expect("short");
+            batch.bytes.extend_from_slice(b"x");
+            batch.bytes.extend_from_slice(body.as_bytes());
+            batch.entries.push(Entry {
+                id_length: 1,
+                body_length,
+                fingerprint: 0,
+                time: 7,
+            });
+        }
+        batch
+    }
+
+    #[test]
+    fn each_event_has_one_verdict() {
+        let record = |id: &str| format!(r#"{{"Id":"{id}","CreationTime":"2026-01-10T08:41:07"}}"#);
+        let (a, b, c) = (record("a"), record("b"), record("c"));
+        let many = format!("[{a},{b}]");
+        let lines = format!("{b}\n{c}\n");
+        let bad = format!("[{a},5]");
+        let input = batch(&[&a, &many, "[]", &bad, "{", &lines, "null"]);
+        let (output, verdicts) = apply("{\"profile\":\"raw\"}", &input, limits()).expect("maps");
+        assert_eq!(verdicts.len(), 7);
+        assert_eq!(verdicts[0], Verdict::Keep);
+        assert_eq!(verdicts[1], Verdict::Many(2));
+        assert!(matches!(verdicts[2], Verdict::Drop(_)));
+        assert_eq!(
+            verdicts[3],
+            Verdict::Reject("record 2: not a JSON object".into())
+        );
+        assert!(matches!(&verdicts[4], Verdict::Reject(reason) if reason.contains("too early")));
+        assert_eq!(verdicts[5], Verdict::Many(2));
+        assert!(matches!(verdicts[6], Verdict::Reject(_)));
+        let ids: Vec<&[u8]> = output.events().map(|(id, ..)| id).collect();
+        assert_eq!(ids, [&b"a"[..], b"a", b"b", b"b", b"c"]);
+    }
+
+    #[test]
+    fn a_wrong_config_is_no_empty_answer() {
+        let result = apply("{\"profil\":1}", &batch(&["{}"]), limits());
+        assert!(matches!(result, Err(Failure::Misconfigured(_))));
+    }
+}

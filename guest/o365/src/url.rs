@@ -120,3 +120,95 @@ impl fmt::Display for Url {
         write!(f, "{}{}", self.origin(), self.path)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Option<(&str, &str)>) {
+        let found = Url::parse(text).ok();
+        let found = found.as_ref().map(|url| (url.origin(), url.path.clone()));
+        let expected = expected.map(|(origin, path)| (origin.to_owned(), path.to_owned()));
+        assert_eq!(found, expected, "{text:?}");
+    }
+
+    #[test]
+    fn only_what_is_plain_is_taken() {
+        check("https://A.example", Some(("https://a.example", "/")));
+        check(
+            "HTTPS://a.example:443/x?y=$1",
+            Some(("https://a.example", "/x?y=$1")),
+        );
+        check(
+            "http://127.0.0.1:8080?x",
+            Some(("http://127.0.0.1:8080", "/?x")),
+        );
+        check("http://[::1]:80/", Some(("http://[::1]", "/")));
+        for refused in [
+            "",
+            "a.example/x",
+            "//a.example/",
+            "ftp://a.example/",
+            "https://",
+            "https:///x",
+            "https://u@a.example/",
+            "https://u:p@a.example/",
+            "https://a.example/#x",
+            "https://a.example\\@b.example/",
+            "https://a.example/ x",
+            "https://a.example/\r\nX: y",
+            "https://ä.example/",
+            "https://a.example./",
+            "https://:443/",
+            "https://a.example/\0",
+        ] {
+            check(refused, None);
+        }
+    }
+
+    #[test]
+    fn origins_compare_whole() {
+        let url = |text| Url::parse(text).expect("plain");
+        let origin = url("https://manage.example.com");
+        assert!(origin.same_origin(&url("https://MANAGE.example.com:443/x")));
+        for other in [
+            "http://manage.example.com",
+            "https://manage.example.com:8443",
+            "https://manage.example.com.attacker.example",
+            "https://example.com",
+        ] {
+            assert!(!origin.same_origin(&url(other)), "{other}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_added_once() {
+        let add = |text| {
+            Url::parse(text)
+                .expect("plain")
+                .with_parameter("PublisherIdentifier", "g")
+                .path
+        };
+        assert_eq!(add("https://a.example/x$y"), "/x$y?PublisherIdentifier=g");
+        assert_eq!(add("https://a.example/x?"), "/x?PublisherIdentifier=g");
+        assert_eq!(
+            add("https://a.example/x?a=1&"),
+            "/x?a=1&PublisherIdentifier=g"
+        );
+        assert_eq!(
+            add("https://a.example/x?publisheridentifier=h"),
+            "/x?publisheridentifier=h"
+        );
+    }
+
+    #[test]
+    fn relative_urls_stay_at_home() {
+        let base = Url::parse("https://a.example:8443/x").expect("plain");
+        assert_eq!(
+            base.join("/y?z").map(|url| url.to_string()),
+            Ok("https://a.example:8443/y?z".into())
+        );
+        assert!(base.join("//b.example/").is_err());
+        assert!(base.join("y").is_err());
+    }
+}

@@ -22,6 +22,9 @@ pub const OUTSTANDING: usize = 10;
 pub const PAGE_LIMIT: u32 = 10_000;
 /// Tries of one page within a call.
 const PAGE_TRIES: u32 = 4;
+/// Blobs of one window that are kept in memory: at half a kilobyte each, a quarter of the memory that
+/// a call usually has. A window with more is divided.
+const WINDOW_SPLITS: usize = 20_000;
 /// Times a window is begun again within a call because its page or its start was refused.
 const RESTARTS: u32 = 2;
 /// Pause before the second try of a page; each further one waits four times as long.
@@ -56,8 +59,29 @@ pub enum Trouble {
         /// What the service said.
         reason: String,
     },
+    /// The window has more blobs or pages than one call can hold: divide it.
+    TooLarge {
+        /// The window's borders as planned.
+        start: Timestamp,
+        /// The window's borders as planned.
+        end: Timestamp,
+    },
     /// Anything else.
     Failure(Failure),
+}
+
+impl Trouble {
+    /// Whether the other windows may go on.
+    fn is_of_one_window(&self) -> bool {
+        matches!(
+            self,
+            Self::TooLarge { .. }
+                | Self::Failure(Failure::Retry {
+                    affects: Scope::Split,
+                    ..
+                })
+        )
+    }
 }
 
 /// What came of it.
@@ -71,9 +95,12 @@ pub struct Walked {
     pub trouble: Option<Trouble>,
     /// The service's clock minus ours.
     pub skew: Option<i64>,
+    /// The answer to the request that went along.
+    pub along: Option<Result<Response, Broken>>,
 }
 
-/// Lists windows: `wanted` in order of urgency.
+/// Lists windows: `wanted` in order of urgency. Another request may go along, so that a cold start
+/// does not wait for it alone.
 pub fn walk(
     world: &mut World<'_>,
     config: &Config,
@@ -81,7 +108,9 @@ pub fn walk(
     wanted: &[(Timestamp, Timestamp)],
     skew: i64,
     limits: Limits,
+    along: Option<&Request>,
 ) -> Walked {
+    let along = along.map(|request| world.http.send(request));
     let mut walker = Walker {
         world,
         api: Api::new(config),
@@ -91,7 +120,7 @@ pub fn walk(
         done: Vec::new(),
         walked: Walked::default(),
     };
-    walker.run(wanted, limits);
+    walker.run(wanted, limits, along);
     walker.finish(wanted.len(), limits)
 }
 
@@ -128,7 +157,7 @@ enum Step {
 }
 
 impl Walker<'_, '_> {
-    fn run(&mut self, wanted: &[(Timestamp, Timestamp)], limits: Limits) {
+    fn run(&mut self, wanted: &[(Timestamp, Timestamp)], limits: Limits, along: Option<u64>) {
         let mut queue: VecDeque<_> = wanted.iter().copied().enumerate().collect();
         loop {
             while self.active.len() < OUTSTANDING && self.room(limits) {
@@ -140,6 +169,10 @@ impl Walker<'_, '_> {
             let Some((ticket, answer)) = self.world.http.wait() else {
                 break;
             };
+            if along == Some(ticket) {
+                self.walked.along = Some(answer);
+                continue;
+            }
             let Some(place) = self
                 .active
                 .iter()
@@ -162,10 +195,11 @@ impl Walker<'_, '_> {
             .map(|active| active.pass.splits.len())
             .sum();
         let time_left = limits.deadline.saturating_sub(self.world.clock.now());
-        let fatal = matches!(
-            &self.walked.trouble,
-            Some(trouble) if !matches!(trouble, Trouble::Failure(Failure::Retry { .. }))
-        );
+        let fatal = self
+            .walked
+            .trouble
+            .as_ref()
+            .is_some_and(|it| !it.is_of_one_window());
         !fatal && found + coming < limits.splits as usize && time_left > LAST_LAUNCH
     }
 
@@ -243,14 +277,7 @@ impl Walker<'_, '_> {
             Step::Done => self.done.push((active.order, active.pass)),
             Step::Stop(trouble) => {
                 self.walked.left = true;
-                let transient = matches!(
-                    &trouble,
-                    Trouble::Failure(Failure::Retry {
-                        affects: Scope::Split,
-                        ..
-                    })
-                );
-                if !transient {
+                if !trouble.is_of_one_window() {
                     // The other windows would be told the same.
                     self.world.http.abandon();
                     self.active.clear();
@@ -298,6 +325,11 @@ impl Walker<'_, '_> {
         if active.seen.contains(&next.path) {
             self.alarm("the pages of a listing form a loop", &next.path);
             return self.restart(active, "the pages form a loop");
+        }
+        let many = active.pages >= PAGE_LIMIT || active.pass.splits.len() >= WINDOW_SPLITS;
+        if many && active.pass.end - active.pass.start > MINUTE {
+            let (start, end) = (active.pass.start, active.pass.end);
+            return Step::Stop(Trouble::TooLarge { start, end });
         }
         if active.pages >= PAGE_LIMIT {
             return self.restart(active, "more pages than the limit");
