@@ -307,3 +307,27 @@ fn the_control_plane_judges_deliveries() {
         assert!(control.say("GET /", "").0.starts_with("http/1.1 404 "));
     });
 }
+
+#[test]
+fn a_stop_lets_requests_end_and_takes_no_more() {
+    let mut faults = Faults::none().with(Fault::SlowHeaders, 1.0);
+    faults.slow_ms = 100;
+    with_server(faults, |server, tongue| {
+        std::thread::scope(|scope| {
+            let fetch = scope.spawn(|| tongue.fetch());
+            while server.office(|office, _| office.stats().fetch_requests) == 0 {
+                std::thread::yield_now();
+            }
+            server.stop();
+            let (head, body, end) = fetch.join().unwrap();
+            end.unwrap();
+            assert!(head.starts_with("http/1.1 200 "), "{head}");
+            assert_eq!(length(&head), Some(body.len()));
+        });
+        let refused = (0..10_000).any(|_| {
+            std::thread::yield_now();
+            TcpStream::connect(&tongue.address).is_err()
+        });
+        assert!(refused, "it still listens");
+    });
+}
