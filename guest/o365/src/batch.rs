@@ -1,6 +1,7 @@
 //! Gathers events into batches of a good size and hands them over.
 
-use crate::world::{Batch, Entry, Failure, Limits, Output, Refusal};
+use crate::map::Mapper;
+use crate::world::{Batch, Entry, Failure, Limits, Output, Refusal, Timestamp};
 
 /// A batch is handed over at this size: large enough that the call costs nothing, small enough
 /// that the first events leave while the rest of a blob is still on its way.
@@ -12,6 +13,7 @@ pub struct Batcher<'a> {
     target: usize,
     most_bytes: usize,
     most_events: usize,
+    most_event_bytes: usize,
     batch: Batch,
     /// Events handed over or waiting.
     pub events: u64,
@@ -28,38 +30,54 @@ impl<'a> Batcher<'a> {
             target: TARGET_BYTES.min(most_bytes),
             most_bytes,
             most_events: (limits.batch_events as usize).max(1),
+            most_event_bytes: limits.event_bytes as usize,
             batch: Batch::default(),
             events: 0,
             rejected: 0,
         }
     }
 
-    /// Adds one event.
-    pub fn add(
+    /// Maps one record to an event of the batch; a record that cannot be mapped is set aside.
+    pub fn map(
         &mut self,
-        id: &str,
-        body: &[u8],
-        fingerprint: u64,
-        time: i64,
+        mapper: &mut Mapper,
+        record: &[u8],
+        arrived: Timestamp,
     ) -> Result<(), Failure> {
-        let size = id.len() + body.len();
-        let entry = Entry {
-            id_length: length(id.len())?,
-            body_length: length(body.len())?,
-            fingerprint,
-            time,
-        };
-        if !self.batch.entries.is_empty() && self.batch.bytes.len() + size > self.most_bytes {
-            self.flush()?;
-        }
         if self.batch.bytes.capacity() == 0 {
             let usual = self.target + self.target / 8;
-            self.batch.bytes.reserve(size.max(usual));
+            self.batch
+                .bytes
+                .reserve(usual.max(record.len() + record.len() / 4));
         }
-        self.batch.bytes.extend_from_slice(id.as_bytes());
-        self.batch.bytes.extend_from_slice(body);
-        self.batch.entries.push(entry);
+        let start = self.batch.bytes.len();
+        if let Err(reason) = append(&mut self.batch, mapper, record, arrived) {
+            return self.reject(record, &reason);
+        }
+        let size = self
+            .batch
+            .entries
+            .last()
+            .map_or(0, |entry| entry.body_length as usize);
+        if size > self.most_event_bytes {
+            self.batch.bytes.truncate(start);
+            self.batch.entries.pop();
+            let reason = format!(
+                "its event has {size} bytes; the limit is {}",
+                self.most_event_bytes
+            );
+            return self.reject(record, &reason);
+        }
         self.events += 1;
+        let full = start > 0 && self.batch.bytes.len() > self.most_bytes;
+        if full && let Some(last) = self.batch.entries.pop() {
+            let bytes = self.batch.bytes.split_off(start);
+            self.flush()?;
+            self.batch = Batch {
+                bytes,
+                entries: vec![last],
+            };
+        }
         if self.batch.bytes.len() >= self.target || self.batch.entries.len() >= self.most_events {
             self.flush()?;
         }
@@ -91,8 +109,40 @@ impl<'a> Batcher<'a> {
     }
 }
 
-fn length(bytes: usize) -> Result<u32, Failure> {
-    u32::try_from(bytes).map_err(|_| Failure::Internal(format!("an event of {bytes} bytes")))
+/// Maps one record to an event at the end of a batch; on an error the batch is as before.
+///
+/// The body is written where it will stay: an event may be as large as a third of the memory.
+pub fn append(
+    batch: &mut Batch,
+    mapper: &mut Mapper,
+    record: &[u8],
+    arrived: Timestamp,
+) -> Result<(), String> {
+    let start = batch.bytes.len();
+    let event = mapper
+        .map(record, arrived, &mut batch.bytes)
+        .inspect_err(|_| {
+            batch.bytes.truncate(start);
+        })?;
+    // The id goes in front of the body, but is known only behind the mapping.
+    let id = mapper.id().as_bytes();
+    let end = batch.bytes.len();
+    let (Ok(id_length), Ok(body_length)) = (u32::try_from(id.len()), u32::try_from(end - start))
+    else {
+        batch.bytes.truncate(start);
+        return Err("its event has more than 4 GiB".into());
+    };
+    batch.bytes.extend_from_slice(id);
+    batch.bytes.copy_within(start..end, start + id.len());
+    batch.bytes[start..start + id.len()].copy_from_slice(id);
+    let (fingerprint, time) = (event.fingerprint, event.time);
+    batch.entries.push(Entry {
+        id_length,
+        body_length,
+        fingerprint,
+        time,
+    });
+    Ok(())
 }
 
 fn refused(refusal: Refusal) -> Failure {

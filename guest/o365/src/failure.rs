@@ -39,7 +39,7 @@ pub const CODES: [(&str, Decision, &str); 23] = [
     (
         "AF10001",
         Decision::Unauthorised,
-        "grant the app `ActivityFeed.Read` (and `ActivityFeed.ReadDlp` for DLP.All) and give admin consent",
+        "grant the app `ActivityFeed.Read` (for DLP.All also `ActivityFeed.ReadDlp`), with consent",
     ),
     (
         "AF20001",

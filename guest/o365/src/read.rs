@@ -66,7 +66,6 @@ pub fn read(
         config: &config,
         split,
         event_bytes: limits.event_bytes as usize,
-        body: Vec::new(),
         organization: memmem::Finder::new(b"\"OrganizationId\""),
         foreign_tenant: 0,
     };
@@ -151,8 +150,6 @@ struct Reader<'a> {
     config: &'a Config,
     split: &'a Split,
     event_bytes: usize,
-    /// The event that is being written; kept for its memory.
-    body: Vec<u8>,
     /// Finds the member that names the tenant.
     organization: memmem::Finder<'static>,
     foreign_tenant: u64,
@@ -198,26 +195,12 @@ impl Reader<'_> {
     }
 
     fn record(&mut self, record: &[u8]) -> Result<(), Failure> {
-        self.body.clear();
-        let mapped = match self.mapper.map(record, self.split.created, &mut self.body) {
-            Ok(mapped) => mapped,
-            Err(reason) => return self.batcher.reject(record, &reason),
-        };
-        if self.body.len() > self.event_bytes {
-            let reason = format!(
-                "its event has {} bytes; the limit is {}",
-                self.body.len(),
-                self.event_bytes
-            );
-            return self.batcher.reject(record, &reason);
-        }
         // Kept all the same: where it came from is a question for people.
         if is_foreign(record, &self.organization, &self.config.tenant.directory_id) {
             self.foreign_tenant += 1;
         }
-        let id = self.mapper.id();
         self.batcher
-            .add(id, &self.body, mapped.fingerprint, mapped.time)
+            .map(&mut self.mapper, record, self.split.created)
     }
 
     fn report(&self, stream: &str) {

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use sluicegate_records::{Item, Splitter, Stop};
 
+use crate::batch;
 use crate::config::{self, Use};
 use crate::map::Mapper;
 use crate::world::{Batch, Entry, Failure, Limits, Verdict};
@@ -14,7 +15,7 @@ use crate::world::{Batch, Entry, Failure, Limits, Verdict};
 /// say "these, but not that one", and the dead letter must hold every byte that went nowhere.
 pub fn apply(
     config: &str,
-    batch: &Batch,
+    input: &Batch,
     limits: Limits,
 ) -> Result<(Batch, Vec<Verdict>), Failure> {
     let config = config::load(config, Use::Transform).map_err(Failure::Misconfigured)?;
@@ -22,9 +23,9 @@ pub fn apply(
     let mut output = Batch::default();
     output
         .bytes
-        .reserve(batch.bytes.len() + batch.bytes.len() / 2);
-    let mut verdicts = Vec::with_capacity(batch.entries.len());
-    for (_, body, entry) in batch.events() {
+        .reserve(input.bytes.len() + input.bytes.len() / 2);
+    let mut verdicts = Vec::with_capacity(input.entries.len());
+    for (_, body, entry) in input.events() {
         let (bytes, entries) = (output.bytes.len(), output.entries.len());
         let verdict = match one(&mut mapper, body, entry, limits, &mut output) {
             Ok(()) => match output.entries.len() - entries {
@@ -60,7 +61,7 @@ fn one(
         index += 1;
         let outcome = match item {
             Item::Record(record) | Item::Recovered(record) => {
-                add(mapper, record, entry.time, output)
+                batch::append(output, mapper, record, entry.time)
             }
             Item::Bad { reason, .. } => Err(reason.to_string()),
         };
@@ -77,25 +78,6 @@ fn one(
         return Err(malformed.to_string());
     }
     problem.map_or(Ok(()), Err)
-}
-
-fn add(mapper: &mut Mapper, record: &[u8], time: i64, output: &mut Batch) -> Result<(), String> {
-    // The id goes in front of the body but is known only behind the mapping: the body is written
-    // to a buffer of the mapper and copied once.
-    let mut body = Vec::with_capacity(record.len() * 2);
-    let event = mapper.map(record, time, &mut body)?;
-    let id = mapper.id();
-    let size = |bytes: usize| u32::try_from(bytes).map_err(|_| "an event too large".to_owned());
-    let entry = Entry {
-        id_length: size(id.len())?,
-        body_length: size(body.len())?,
-        fingerprint: event.fingerprint,
-        time: event.time,
-    };
-    output.bytes.extend_from_slice(id.as_bytes());
-    output.bytes.extend_from_slice(&body);
-    output.entries.push(entry);
-    Ok(())
 }
 
 #[cfg(test)]

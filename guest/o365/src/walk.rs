@@ -22,8 +22,8 @@ pub const OUTSTANDING: usize = 10;
 pub const PAGE_LIMIT: u32 = 10_000;
 /// Tries of one page within a call.
 const PAGE_TRIES: u32 = 4;
-/// Blobs of one window that are kept in memory: at half a kilobyte each, a quarter of the memory that
-/// a call usually has. A window with more is divided.
+/// Blobs of one window that are kept in memory: at half a kilobyte each, a quarter of the memory
+/// that a call usually has. A window with more is divided.
 const WINDOW_SPLITS: usize = 20_000;
 /// Times a window is begun again within a call because its page or its start was refused.
 const RESTARTS: u32 = 2;
@@ -157,6 +157,24 @@ enum Step {
 }
 
 impl Walker<'_, '_> {
+    /// Gives up the least urgent windows once more blobs have come than the call may return: they
+    /// would be thrown away in the end, after more pages.
+    fn shed(&mut self, limits: Limits) {
+        while self.active.len() > 1 && self.found() > limits.splits as usize {
+            let least = (0..self.active.len()).max_by_key(|place| self.active[*place].order);
+            // Its answer, when it comes, belongs to nobody.
+            least.map(|place| self.active.swap_remove(place));
+            self.walked.left = true;
+        }
+    }
+
+    /// Blobs in memory.
+    fn found(&self) -> usize {
+        let done = self.done.iter().map(|(_, pass)| pass.splits.len());
+        let coming = self.active.iter().map(|active| active.pass.splits.len());
+        done.chain(coming).sum()
+    }
+
     fn run(&mut self, wanted: &[(Timestamp, Timestamp)], limits: Limits, along: Option<u64>) {
         let mut queue: VecDeque<_> = wanted.iter().copied().enumerate().collect();
         loop {
@@ -182,25 +200,25 @@ impl Walker<'_, '_> {
             };
             let active = self.active.swap_remove(place);
             self.answered(active, answer);
+            self.shed(limits);
         }
         self.walked.left |= !queue.is_empty();
     }
 
     /// Whether another window may begin.
     fn room(&self, limits: Limits) -> bool {
-        let found: usize = self.done.iter().map(|(_, pass)| pass.splits.len()).sum();
-        let coming: usize = self
-            .active
-            .iter()
-            .map(|active| active.pass.splits.len())
-            .sum();
         let time_left = limits.deadline.saturating_sub(self.world.clock.now());
         let fatal = self
             .walked
             .trouble
             .as_ref()
             .is_some_and(|it| !it.is_of_one_window());
-        !fatal && found + coming < limits.splits as usize && time_left > LAST_LAUNCH
+        if fatal || self.world.output.draining() {
+            return false;
+        }
+        // The first one always: a call that does nothing would be repeated for ever.
+        let first = self.active.is_empty() && self.done.is_empty();
+        first || (time_left > LAST_LAUNCH && self.found() < limits.splits as usize)
     }
 
     fn launch(&mut self, order: usize, start: Timestamp, end: Timestamp) {
@@ -236,8 +254,10 @@ impl Walker<'_, '_> {
         let oldest = ceil(now + self.skew - RETENTION, MINUTE);
         let start = active.pass.start.max(oldest);
         if start >= active.pass.end {
-            // Aged out while it waited; the next call declares it.
+            // Aged out while it waited, or by the service's clock; the next call declares it.
+            let failure = self.retry(&active, "it is older than the service keeps", None);
             self.walked.left = true;
+            self.walked.trouble.get_or_insert(Trouble::Failure(failure));
             return;
         }
         active.url = self.api.window(self.stream, start, active.pass.end);
@@ -272,6 +292,8 @@ impl Walker<'_, '_> {
             }
             Step::Restart => {
                 active.restarts += 1;
+                // The service judges by its own clock.
+                self.skew = self.walked.skew.unwrap_or(self.skew);
                 self.begin(active);
             }
             Step::Done => self.done.push((active.order, active.pass)),

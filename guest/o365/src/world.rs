@@ -1,6 +1,6 @@
-//! What the plugin may touch, as traits: the real imports are passed in by `lib.rs`, fakes by tests.
+//! What the plugin may touch, as traits: `component.rs` passes the real imports in, tests fakes.
 //!
-//! The types mirror the WIT files, so that everything but `lib.rs` builds natively without a
+//! The types mirror the WIT files, so that everything but `component.rs` builds natively without a
 //! generated binding.
 
 use std::fmt;

@@ -99,6 +99,10 @@ fn mistakes_are_named_with_their_place() {
             "between 60 and 604800 seconds",
         )],
     );
+}
+
+#[test]
+fn values_that_cannot_be_are_refused() {
     check(
         r#""window":"7h""#,
         &[(
