@@ -18,13 +18,14 @@ use crate::event::Batch;
 pub struct Written {
     /// Events that no retry can deliver: index of the batch in the call, index of the event in the batch, why.
     pub refused: Vec<(usize, usize, String)>,
-    /// Where the sink's durable output ends after these batches, by name; committed with the events.
+    /// Where the sink's durable output ends after each batch, by name: one for each batch, in order, or none
+    /// at all from a sink that keeps no positions. Committed with the events of that batch.
     ///
     /// After a crash `recover` gets the last committed ones back and cuts off what lies beyond.
-    pub positions: BTreeMap<String, u64>,
+    pub positions: Vec<Positions>,
 }
 
-/// Looks up committed positions by name.
+/// Positions by name, such as a file's length by its path.
 pub type Positions = BTreeMap<String, u64>;
 
 /// A place where events are delivered.
