@@ -1,0 +1,305 @@
+//! Arrays of names and values become objects: `Parameters`, `ExtendedProperties`, `ModifiedProperties`.
+
+use bumpalo::Bump;
+use bumpalo::collections::Vec as ArenaVec;
+
+use crate::event::{Event, Failure, Step, describe};
+use crate::hash;
+use crate::table::members::Known;
+use crate::text::Text;
+use crate::value::{Kind, Pair, Value};
+
+/// Most names that robust mode turns into members; a real cmdlet has under a hundred. What is beyond stays in
+/// `event.original`.
+const NAMES_LIMIT: usize = 500;
+
+/// `Parameters`.
+pub(crate) fn parameters(event: &mut Event<'_>) -> Step {
+    by_name(event, Known::Parameters)
+}
+
+/// `ExtendedProperties`.
+pub(crate) fn extended(event: &mut Event<'_>) -> Step {
+    by_name(event, Known::ExtendedProperties)
+}
+
+fn by_name(event: &mut Event<'_>, known: Known) -> Step {
+    let Some(value) = event.get(known) else {
+        return Ok(());
+    };
+    match value.kind() {
+        Kind::Array => {
+            let object = fold(event, value, known)?;
+            event.record.put(known, object);
+        }
+        Kind::Text => wrap(event, known, value),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn wrap<'a>(event: &mut Event<'a>, known: Known, value: Value<'a>) {
+    let pair = Pair {
+        name: Text::plain(b"_raw"),
+        value,
+    };
+    let pairs: &[Pair<'a>] = event.arena.alloc_slice_copy(&[pair]);
+    event.record.put(known, Value::Pairs(pairs));
+}
+
+/// The object of an array of `{"Name", "Value"}`; the last value of a name wins.
+fn fold<'a>(event: &mut Event<'a>, value: Value<'a>, known: Known) -> Result<Value<'a>, Failure> {
+    let mut names = Names::new(event.arena);
+    let (mut odd, mut beyond) = (false, 0);
+    for element in value.elements() {
+        let pair = match name_value(element) {
+            Ok(Some(pair)) => pair,
+            Ok(None) => continue,
+            Err(what) if event.robust => {
+                odd = true;
+                event.note(&format!("an element of `{}` {what}", known.name()));
+                continue;
+            }
+            Err(what) => {
+                return Err(Failure(format!("an element of `{}` {what}", known.name())));
+            }
+        };
+        if event.robust && names.pairs.len() >= NAMES_LIMIT && names.find(pair.name).is_none() {
+            beyond += 1;
+            continue;
+        }
+        names.put(pair);
+    }
+    if beyond > 0 {
+        let name = known.name();
+        event.note(&format!(
+            "`{name}` has {beyond} names beyond {NAMES_LIMIT}: see event.original"
+        ));
+    }
+    if odd {
+        names.put(Pair {
+            name: Text::plain(b"_raw_items"),
+            value,
+        });
+    }
+    Ok(Value::Pairs(names.pairs.into_bump_slice()))
+}
+
+/// The name and the value of an element; nothing when there is no value.
+fn name_value(element: Value<'_>) -> Result<Option<Pair<'_>>, String> {
+    if !element.is_object() {
+        return Err(format!("is {}, not an object", describe(element)));
+    }
+    let (mut name, mut value) = (None, None);
+    for pair in element.members() {
+        if pair.name.is("Name") {
+            name = Some(pair.value);
+        } else if pair.name.is("Value") {
+            value = Some(pair.value);
+        }
+    }
+    match (name, value.filter(|value| !value.is_null())) {
+        (_, None) => Ok(None),
+        (Some(Value::Text(name)), Some(value)) => Ok(Some(Pair { name, value })),
+        (None, _) => Err("has no name".to_owned()),
+        (Some(name), _) => Err(format!("has {} for a name", describe(name))),
+    }
+}
+
+/// `ModifiedProperties`: old and new value by name, names without spaces and dots.
+pub(crate) fn modified(event: &mut Event<'_>) -> Step {
+    let known = Known::ModifiedProperties;
+    let Some(value) = event.get(known) else {
+        return Ok(());
+    };
+    match value.kind() {
+        Kind::Array => {}
+        Kind::Text => {
+            wrap(event, known, value);
+            return Ok(());
+        }
+        _ => return Ok(()),
+    }
+    let mut names = Names::new(event.arena);
+    let mut odd = false;
+    for element in value.elements() {
+        match change(event.arena, element) {
+            Ok(Some(pair)) => names.put(pair),
+            Ok(None) => {}
+            Err(what) if event.robust => {
+                odd = true;
+                event.note(what);
+            }
+            Err(what) => return Err(Failure(what.to_owned())),
+        }
+    }
+    if odd {
+        names.put(Pair {
+            name: Text::plain(b"_raw_items"),
+            value,
+        });
+    }
+    if names.pairs.is_empty() {
+        event.record.remove(known);
+    } else {
+        event
+            .record
+            .put(known, Value::Pairs(names.pairs.into_bump_slice()));
+    }
+    Ok(())
+}
+
+/// One changed property, when both its values are there.
+fn change<'a>(arena: &'a Bump, element: Value<'a>) -> Result<Option<Pair<'a>>, &'static str> {
+    if let Value::Text(name) = element {
+        return Ok(Some(Pair {
+            name: sanitise(arena, name),
+            value: Value::Pairs(&[]),
+        }));
+    }
+    let (mut name, mut old, mut new) = (None, None, None);
+    for pair in element.members() {
+        match pair.name.escaped {
+            b"Name" => name = Some(pair.value),
+            b"OldValue" => old = Some(pair).filter(|pair| !pair.value.is_null()),
+            b"NewValue" => new = Some(pair).filter(|pair| !pair.value.is_null()),
+            _ => {}
+        }
+    }
+    let (Some(old), Some(new)) = (old, new) else {
+        return Ok(None);
+    };
+    let Some(Value::Text(name)) = name else {
+        return Err("an element of `ModifiedProperties` has no name");
+    };
+    let values: &[Pair<'a>] = arena.alloc_slice_copy(&[new, old]);
+    Ok(Some(Pair {
+        name: sanitise(arena, name),
+        value: Value::Pairs(values),
+    }))
+}
+
+/// Spaces and dots become underscores, so that a name is one member in any index.
+fn sanitise<'a>(arena: &'a Bump, name: Text<'a>) -> Text<'a> {
+    if !name.escaped.iter().any(|byte| matches!(byte, b' ' | b'.')) {
+        return name;
+    }
+    let escaped = arena.alloc_slice_copy(name.escaped);
+    for byte in escaped
+        .iter_mut()
+        .filter(|byte| matches!(byte, b' ' | b'.'))
+    {
+        *byte = b'_';
+    }
+    Text {
+        escaped,
+        plain: name.plain,
+    }
+}
+
+/// Members by name, in order of first appearance.
+struct Names<'a> {
+    arena: &'a Bump,
+    pairs: ArenaVec<'a, Pair<'a>>,
+    hashes: ArenaVec<'a, u64>,
+    /// Open addressing over the rows (plus one), once there are many.
+    index: ArenaVec<'a, u32>,
+}
+
+/// Up to so many names a linear search is faster than an index.
+const SEARCHED: usize = 64;
+
+impl<'a> Names<'a> {
+    fn new(arena: &'a Bump) -> Self {
+        Names {
+            arena,
+            pairs: ArenaVec::with_capacity_in(16, arena),
+            hashes: ArenaVec::with_capacity_in(16, arena),
+            index: ArenaVec::new_in(arena),
+        }
+    }
+
+    fn find(&self, name: Text<'a>) -> Option<usize> {
+        let hash = hash::bytes(name.decode(self.arena));
+        self.row(hash, name)
+    }
+
+    fn row(&self, hash: u64, name: Text<'a>) -> Option<usize> {
+        let same =
+            |row: usize| self.hashes[row] == hash && self.pairs[row].name.same(name, self.arena);
+        if self.index.is_empty() {
+            return (0..self.hashes.len()).find(|&row| same(row));
+        }
+        let mut slot = self.slot(hash);
+        while self.index[slot] > 0 {
+            let row = self.index[slot] as usize - 1;
+            if same(row) {
+                return Some(row);
+            }
+            slot = (slot + 1) % self.index.len();
+        }
+        None
+    }
+
+    fn slot(&self, hash: u64) -> usize {
+        usize::try_from(hash >> 32).unwrap_or(0) % self.index.len()
+    }
+
+    fn put(&mut self, pair: Pair<'a>) {
+        let hash = hash::bytes(pair.name.decode(self.arena));
+        if let Some(row) = self.row(hash, pair.name) {
+            self.pairs[row] = pair;
+            return;
+        }
+        self.pairs.push(pair);
+        self.hashes.push(hash);
+        if self.pairs.len() > SEARCHED {
+            self.insert();
+        }
+    }
+
+    /// Enters the last row, after making the index anew when it gets full.
+    fn insert(&mut self) {
+        let full = self.pairs.len() * 2 > self.index.len();
+        let first = if full { 0 } else { self.pairs.len() - 1 };
+        if full {
+            self.index.clear();
+            self.index
+                .resize((self.pairs.len() * 4).next_power_of_two(), 0);
+        }
+        for row in first..self.pairs.len() {
+            let mut slot = self.slot(self.hashes[row]);
+            while self.index[slot] > 0 {
+                slot = (slot + 1) % self.index.len();
+            }
+            self.index[slot] = u32::try_from(row + 1).unwrap_or(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_names_are_found_again() {
+        let arena = Bump::new();
+        let mut names = Names::new(&arena);
+        for round in 0..3 {
+            for number in 0..1000 {
+                let name = arena.alloc_str(&format!("name {number}"));
+                let value = if round == 2 {
+                    Value::Bool(true)
+                } else {
+                    Value::Null
+                };
+                names.put(Pair {
+                    name: Text::plain(name.as_bytes()),
+                    value,
+                });
+            }
+        }
+        assert_eq!(names.pairs.len(), 1000);
+        assert!(names.pairs.iter().all(|pair| !pair.value.is_null()));
+    }
+}

@@ -1,0 +1,185 @@
+//! The record, borrowed from its bytes: one entry a member, known members by their row.
+//!
+//! The top level is read once, in the order it came; values are not looked into. Rules move members away, replace
+//! them or add some; what is kept at the end is `o365.audit`.
+
+use bumpalo::Bump;
+use bumpalo::collections::Vec as ArenaVec;
+
+use crate::hash;
+use crate::scan::{self, Broken, DEPTH_LIMIT, Scanner};
+use crate::table::members::{self, Known, NAMES};
+use crate::value::Value;
+
+/// A member of the record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member<'a> {
+    /// The name as it stands between its quotes.
+    pub(crate) name: &'a [u8],
+    pub(crate) value: Value<'a>,
+    /// Name and value as they stand in the record; empty when a rule made the value.
+    pub(crate) source: &'a [u8],
+    /// What `scan` met in the value.
+    pub(crate) flags: u8,
+    /// A rule moved it away.
+    pub(crate) moved: bool,
+}
+
+/// One record, split at its top level.
+pub(crate) struct Record<'a> {
+    pub(crate) members: ArenaVec<'a, Member<'a>>,
+    known: [u32; NAMES.len()],
+    /// What `scan` met anywhere.
+    pub(crate) flags: u8,
+    /// The hash of the content, whatever the order of members.
+    pub(crate) fingerprint: u64,
+    /// A name occurs twice at the top level.
+    pub(crate) twice: bool,
+}
+
+const MISSING: u32 = u32::MAX;
+/// Up to so many unknown names are compared one by one; real records have about ten.
+const COMPARED: usize = 64;
+
+impl<'a> Record<'a> {
+    /// Reads one JSON object and nothing behind it.
+    pub(crate) fn read(arena: &'a Bump, bytes: &'a [u8], quoted: bool) -> Result<Self, Broken> {
+        const { assert!(DEPTH_LIMIT > 1) }
+        let mut record = Record {
+            members: ArenaVec::with_capacity_in(48, arena),
+            known: [MISSING; NAMES.len()],
+            flags: 0,
+            fingerprint: 0,
+            twice: false,
+        };
+        let mut scanner = Scanner::new(bytes);
+        scanner.space();
+        scanner.expect(b'{')?;
+        scanner.space();
+        if scanner.peek() == Some(b'}') {
+            scanner.at += 1;
+        } else {
+            record.read_members(arena, bytes, &mut scanner, quoted)?;
+        }
+        scanner.space();
+        if scanner.peek().is_some() {
+            return Err(Broken::Syntax(scanner.at));
+        }
+        record.flags |= scanner.flags;
+        record.fingerprint = hash::object(record.fingerprint);
+        Ok(record)
+    }
+
+    fn read_members(
+        &mut self,
+        arena: &'a Bump,
+        bytes: &'a [u8],
+        scanner: &mut Scanner<'a>,
+        quoted: bool,
+    ) -> Result<(), Broken> {
+        let mut unknown = ArenaVec::with_capacity_in(32, arena);
+        loop {
+            let start = scanner.at;
+            scanner.expect(b'"')?;
+            let name_hash = scanner.string()?;
+            let name = &bytes[start + 1..scanner.at - 1];
+            scanner.space();
+            scanner.expect(b':')?;
+            scanner.space();
+            self.flags |= std::mem::take(&mut scanner.flags);
+            let value_start = scanner.at;
+            let value_hash = scanner.value(1)?;
+            let flags = std::mem::take(&mut scanner.flags);
+            self.flags |= flags;
+            self.fingerprint = self
+                .fingerprint
+                .wrapping_add(hash::member(name_hash, value_hash));
+            match members::find(name, name_hash) {
+                Some(known) => self.see(known),
+                None => self.see_unknown(&mut unknown, name_hash),
+            }
+            self.members.push(Member {
+                name,
+                value: Value::of(&bytes[value_start..scanner.at], flags, quoted),
+                source: &bytes[start..scanner.at],
+                flags,
+                moved: false,
+            });
+            scanner.space();
+            match scanner.peek() {
+                Some(b',') => scanner.at += 1,
+                Some(b'}') => break,
+                _ => return Err(Broken::Syntax(scanner.at)),
+            }
+            scanner.space();
+        }
+        scanner.at += 1;
+        if unknown.len() > COMPARED {
+            unknown.sort_unstable();
+            self.twice |= unknown.windows(2).any(|pair| pair[0] == pair[1]);
+        }
+        Ok(())
+    }
+
+    fn see(&mut self, known: Known) {
+        let slot = &mut self.known[known as usize];
+        self.twice |= *slot != MISSING;
+        *slot = u32::try_from(self.members.len()).unwrap_or(MISSING);
+    }
+
+    fn see_unknown(&mut self, unknown: &mut ArenaVec<'a, u64>, hash: u64) {
+        if unknown.len() <= COMPARED {
+            self.twice |= unknown.contains(&hash);
+        }
+        unknown.push(hash);
+    }
+
+    fn index(&self, known: Known) -> Option<usize> {
+        let index = self.known[known as usize];
+        if index == MISSING {
+            None
+        } else {
+            Some(index as usize)
+        }
+    }
+
+    /// The member's value, null included.
+    #[inline]
+    pub(crate) fn get(&self, known: Known) -> Option<Value<'a>> {
+        let index = self.index(known)?;
+        self.members.get(index).map(|member| member.value)
+    }
+
+    /// The member's value if it is present and not null.
+    #[inline]
+    pub(crate) fn set_value(&self, known: Known) -> Option<Value<'a>> {
+        self.get(known).filter(|value| !value.is_null())
+    }
+
+    /// Takes the member away, so that it is not kept.
+    pub(crate) fn remove(&mut self, known: Known) {
+        if let Some(index) = self.index(known) {
+            self.members[index].moved = true;
+            self.known[known as usize] = MISSING;
+        }
+    }
+
+    /// Replaces the member's value, or adds the member.
+    pub(crate) fn put(&mut self, known: Known, value: Value<'a>) {
+        if let Some(index) = self.index(known) {
+            let member = &mut self.members[index];
+            member.value = value;
+            member.source = &[];
+            return;
+        }
+        self.see(known);
+        let name = known.name().as_bytes();
+        self.members.push(Member {
+            name,
+            value,
+            source: &[],
+            flags: scan::EMPTY,
+            moved: false,
+        });
+    }
+}

@@ -1,0 +1,204 @@
+//! Writes the event: the fields in the order of the table, the kept members as `o365.audit`.
+//!
+//! An object is opened when its first member turns out to be kept; a value that vanishes takes back whatever was
+//! opened for it. Runs of members that no rule touched are copied as one piece.
+
+use crate::clean::write_tree;
+use crate::document::{Document, Slot};
+use crate::record::{Member, Record};
+use crate::scan::{EMPTY, NUMBER};
+use crate::table::fields::{Field, ROWS, SHARED};
+use crate::value::Value;
+
+/// How values are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Style {
+    /// Leave out null, `""`, `[]` and `{}`, at every depth.
+    pub(crate) prune: bool,
+    /// Numbers of the record are texts.
+    pub(crate) quoted: bool,
+}
+
+/// Writes the whole event. `audit` is the field that holds the record.
+pub(crate) fn write_event(
+    document: &Document<'_>,
+    record: &Record<'_>,
+    audit: Field,
+    style: Style,
+    out: &mut Vec<u8>,
+) {
+    let mut writer = Writer {
+        out,
+        style,
+        depth: 0,
+        comma: false,
+    };
+    writer.out.push(b'{');
+    let mut shared = 0;
+    for (index, slot) in document.slots().iter().enumerate() {
+        shared = shared.min(usize::from(SHARED[index]));
+        let is_audit = index == audit as usize;
+        if matches!(slot, Slot::Missing) && !is_audit {
+            continue;
+        }
+        let before = (writer.out.len(), writer.depth, writer.comma);
+        writer.open(index, shared);
+        let kept = match slot {
+            _ if is_audit => writer.members(&record.members),
+            Slot::One(value) => writer.value(*value),
+            Slot::Many(values) => writer.list(values.iter().copied()),
+            Slot::Missing => false,
+        };
+        if kept {
+            writer.comma = true;
+            shared = ROWS[index].parents.len();
+        } else {
+            writer.out.truncate(before.0);
+            (writer.depth, writer.comma) = (before.1, before.2);
+        }
+    }
+    let depth = writer.depth;
+    writer.out.extend(std::iter::repeat_n(b'}', depth + 1));
+}
+
+/// Writes one value as it is.
+pub(crate) fn write_value(value: Value<'_>, out: &mut Vec<u8>) {
+    let style = Style {
+        prune: false,
+        quoted: false,
+    };
+    Writer {
+        out,
+        style,
+        depth: 0,
+        comma: false,
+    }
+    .value(value);
+}
+
+struct Writer<'o> {
+    out: &'o mut Vec<u8>,
+    style: Style,
+    /// Objects open inside the outermost one.
+    depth: usize,
+    /// Something stands before the next member of the innermost open object.
+    comma: bool,
+}
+
+impl Writer<'_> {
+    /// Closes objects until `shared` are open, then opens those of the row and its name.
+    fn open(&mut self, row: usize, shared: usize) {
+        while self.depth > shared {
+            self.out.push(b'}');
+            self.depth -= 1;
+            self.comma = true;
+        }
+        let row = &ROWS[row];
+        for parent in row.parents.iter().skip(self.depth) {
+            self.name(parent);
+            self.comma = false;
+        }
+        self.depth = row.parents.len();
+        self.name(row.leaf);
+    }
+
+    fn name(&mut self, name: &str) {
+        if self.comma {
+            self.out.push(b',');
+        }
+        self.out.extend_from_slice(name.as_bytes());
+    }
+
+    /// The members that no rule moved away.
+    fn members(&mut self, members: &[Member<'_>]) -> bool {
+        let changes =
+            if self.style.prune { EMPTY } else { 0 } | if self.style.quoted { NUMBER } else { 0 };
+        let start = self.out.len();
+        self.out.push(b'{');
+        for member in members {
+            if member.moved {
+                continue;
+            }
+            let before = self.out.len();
+            if before > start + 1 {
+                self.out.push(b',');
+            }
+            if !member.source.is_empty() && member.flags & changes == 0 {
+                self.out.extend_from_slice(member.source);
+                continue;
+            }
+            self.out.push(b'"');
+            self.out.extend_from_slice(member.name);
+            self.out.extend_from_slice(b"\":");
+            if !self.value(member.value) {
+                self.out.truncate(before);
+            }
+        }
+        let kept = self.out.len() > start + 1 || !self.style.prune;
+        self.out.push(b'}');
+        kept
+    }
+
+    /// Writes a value; false when it vanishes, and then nothing is written.
+    fn value(&mut self, value: Value<'_>) -> bool {
+        let prune = self.style.prune;
+        match value {
+            Value::Null if prune => return false,
+            Value::Null => self.out.extend_from_slice(b"null"),
+            Value::Bool(true) => self.out.extend_from_slice(b"true"),
+            Value::Bool(false) => self.out.extend_from_slice(b"false"),
+            Value::Number(digits) => self.out.extend_from_slice(digits),
+            Value::Text(text) => {
+                if prune && text.is_empty() {
+                    return false;
+                }
+                self.out.push(b'"');
+                self.out.extend_from_slice(text.escaped);
+                self.out.push(b'"');
+            }
+            Value::Tree(tree) => return write_tree(tree, prune, self.out),
+            Value::Pairs(pairs) => {
+                let start = self.out.len();
+                self.out.push(b'{');
+                for pair in pairs {
+                    let before = self.out.len();
+                    let first = before == start + 1;
+                    self.out
+                        .extend_from_slice(if first { b"\"" } else { b",\"" });
+                    self.out.extend_from_slice(pair.name.escaped);
+                    self.out.extend_from_slice(b"\":");
+                    if !self.value(pair.value) {
+                        self.out.truncate(before);
+                    }
+                }
+                return self.close(start, b'}');
+            }
+            Value::List(list) => return self.list(list.iter().copied()),
+        }
+        true
+    }
+
+    fn list<'a>(&mut self, values: impl Iterator<Item = Value<'a>>) -> bool {
+        let start = self.out.len();
+        self.out.push(b'[');
+        for value in values {
+            let before = self.out.len();
+            if before > start + 1 {
+                self.out.push(b',');
+            }
+            if !self.value(value) {
+                self.out.truncate(before);
+            }
+        }
+        self.close(start, b']')
+    }
+
+    fn close(&mut self, start: usize, bracket: u8) -> bool {
+        if self.style.prune && self.out.len() == start + 1 {
+            self.out.truncate(start);
+            return false;
+        }
+        self.out.push(bracket);
+        true
+    }
+}

@@ -1,0 +1,189 @@
+//! Windows to splits (content blobs): the subscription, the backlog, the live edge, re-listing.
+//!
+//! One call lists what is due, several windows at once, and returns at most `limits.splits`
+//! splits; only a single window with more than that is returned whole, because a window is either
+//! listed or not. What one call achieved is kept even when a part of it failed.
+
+use std::collections::BTreeSet;
+
+use crate::config::{self, Config, Use};
+use crate::cursor::{Cursor, KEY};
+use crate::subscription::{self, Found};
+use crate::time::{self, HOUR, MINUTE};
+use crate::walk::{self, Trouble, Walked};
+use crate::world::{
+    Discovery, Failure, Gap, Level, Limits, Next, Scope, Stream, World,
+};
+
+/// After a start the service may say for a while that there is no subscription.
+const STARTING_RETRY_MS: u64 = 30_000;
+/// Clocks this far apart are not worth mentioning.
+const SKEW_TOLERANCE: i64 = 2 * MINUTE;
+/// Clocks this far apart: nobody knows which is right.
+const SKEW_LIMIT: i64 = HOUR;
+
+/// The feeds that a config asks for: one per content type, all on the tenant's one quota.
+pub fn streams(config: &str) -> Result<Vec<Stream>, Failure> {
+    let config = config::load(config, Use::Source).map_err(Failure::Misconfigured)?;
+    let quota_key = &config.tenant.directory_id;
+    let stream = |name: &String| Stream { name: name.clone(), quota_key: quota_key.clone() };
+    Ok(config.content_types.iter().map(stream).collect())
+}
+
+/// Lists what is due.
+pub fn discover(
+    world: &mut World<'_>,
+    config: &str,
+    stream: &str,
+    limits: Limits,
+) -> Result<Discovery, Failure> {
+    let config = config::load(config, Use::Source).map_err(Failure::Misconfigured)?;
+    if !config.content_types.iter().any(|known| known == stream) {
+        let reason = format!("`{stream}` is not among the configured content types");
+        return Err(Failure::Misconfigured(reason));
+    }
+    let local = world.clock.now();
+    let stored = load(world, stream);
+    let fresh = stored.is_none();
+    let (mut cursor, mut gaps) = match stored {
+        Some(cursor) => (cursor, Vec::new()),
+        None => Cursor::begin(local, &config),
+    };
+    let mut surveyed = false;
+    if fresh
+        || subscription::survey_due(&cursor.subscribed, local + cursor.skew, &config)
+        || cursor.would_lose(local + cursor.skew, &config)
+    {
+        // Before anything is given up, the service's own clock is asked.
+        let survey = subscription::survey(world, &config)?;
+        cursor.skew = reconcile(world, survey.skew);
+        let now = world.clock.now() + cursor.skew;
+        if fresh {
+            let skew = cursor.skew;
+            (cursor, gaps) = Cursor::begin(now, &config);
+            cursor.skew = skew;
+        }
+        let known = &mut cursor.subscribed;
+        let found = subscription::ensure(world, &config, stream, &survey, known, now)?;
+        if found == Found::Announced {
+            return commit(world, cursor, Vec::new(), gaps, Next::Again);
+        }
+        surveyed = true;
+    }
+    let now = world.clock.now() + cursor.skew;
+    gaps.extend(cursor.advance(now, &config));
+    report_gaps(world, stream, &gaps);
+    let wanted: Vec<_> = cursor
+        .due(now, &config)
+        .into_iter()
+        .map(|index| (cursor.windows[index].start, cursor.windows[index].end))
+        .collect();
+    let walked = walk::walk(world, &config, stream, &wanted, cursor.skew, limits);
+    conclude(world, &config, cursor, gaps, walked, surveyed)
+}
+
+/// Turns what the walk achieved into the call's answer.
+fn conclude(
+    world: &mut World<'_>,
+    config: &Config,
+    mut cursor: Cursor,
+    gaps: Vec<Gap>,
+    walked: Walked,
+    surveyed: bool,
+) -> Result<Discovery, Failure> {
+    if walked.skew.is_some() {
+        cursor.skew = reconcile(world, walked.skew);
+    }
+    match walked.trouble {
+        Some(Trouble::Unsubscribed { reason, .. }) if surveyed => {
+            let affects = Scope::Stream;
+            return Err(Failure::Retry { after_ms: Some(STARTING_RETRY_MS), affects, reason });
+        }
+        // The next call looks at the subscription.
+        Some(Trouble::Unsubscribed { .. }) => cursor.subscribed.checked = None,
+        // Progress is kept; the next call meets the trouble again and, without progress, reports it.
+        Some(Trouble::Failure(failure))
+            if walked.passes.is_empty() || !matches!(failure, Failure::Retry { .. }) =>
+        {
+            return Err(failure);
+        }
+        Some(Trouble::Failure(_)) | None => {}
+    }
+    let mut splits = Vec::new();
+    let mut seen = BTreeSet::new();
+    for pass in walked.passes {
+        cursor.listed(pass.start, pass.end, pass.begun, pass.invalid == 0);
+        for split in pass.splits {
+            if seen.insert(split.id.clone()) {
+                splits.push(split);
+            }
+        }
+    }
+    cursor.settle(config);
+    world.log.count("splits_listed", splits.len() as u64);
+    let now = world.clock.now();
+    let next = if walked.left {
+        Next::Again
+    } else {
+        Next::At((cursor.wake(now + cursor.skew, config) - cursor.skew).max(now))
+    };
+    commit(world, cursor, splits, gaps, next)
+}
+
+fn commit(
+    world: &mut World<'_>,
+    cursor: Cursor,
+    splits: Vec<crate::world::Split>,
+    gaps: Vec<Gap>,
+    next: Next,
+) -> Result<Discovery, Failure> {
+    let stored = cursor.store().map_err(Failure::Internal)?;
+    world.state.set(KEY, &stored).map_err(|reason| Failure::Internal(format!("state: {reason}")))?;
+    Ok(Discovery { splits, next, watermark: Some(cursor.watermark), gaps })
+}
+
+/// The stored cursor. One that cannot be used is replaced by a start seven days back: that costs
+/// listings and repeats nothing, since the host knows the splits.
+fn load(world: &World<'_>, stream: &str) -> Option<Cursor> {
+    let stored = world.state.get(KEY)?;
+    match Cursor::load(&stored) {
+        Ok(cursor) => Some(cursor),
+        Err(reason) => {
+            let fields = [("stream", stream), ("reason", &*reason)];
+            let text = "the stored cursor is not usable; listing starts seven days back";
+            world.log.line(Level::Error, text, &fields);
+            world.log.count("cursors_damaged", 1);
+            None
+        }
+    }
+}
+
+/// The skew to go by. The service judges requests by its own clock; but when the two are far
+/// apart, the earlier one is safe: it gives nothing up too soon and closes no window too early.
+fn reconcile(world: &World<'_>, skew: Option<i64>) -> i64 {
+    let Some(skew) = skew else { return 0 };
+    // A header counts whole seconds and travels: small differences are none.
+    if skew.abs() <= SKEW_TOLERANCE {
+        return 0;
+    }
+    let seconds = (skew / 1000).to_string();
+    let fields = [("seconds", &*seconds)];
+    let (level, text, used) = if skew.abs() <= SKEW_LIMIT {
+        (Level::Warn, "this machine's clock differs from the service's", skew)
+    } else {
+        let text = "this machine's clock and the service's are far apart; the earlier one is used";
+        (Level::Error, text, skew.min(0))
+    };
+    world.log.line(level, text, &fields);
+    used
+}
+
+fn report_gaps(world: &World<'_>, stream: &str, gaps: &[Gap]) {
+    for gap in gaps {
+        let (since, until) = (time::show(gap.since), time::show(gap.until));
+        let fields = [("stream", stream), ("since", &*since), ("until", &*until)];
+        world.log.line(Level::Error, "content was never listed and is lost", &fields);
+        world.log.count("gaps", 1);
+    }
+}
+

@@ -1,0 +1,211 @@
+//! Makes sure that a content type is subscribed: listed first, started only when missing.
+//!
+//! The service refuses a second start within 15 minutes, also over crashes. So a start is
+//! announced in the state by one call, which the host commits, and sent by the next one. An
+//! announcement that is no longer fresh counts as sent.
+
+use crate::api::{self, Api, Subscription};
+use crate::config::Config;
+use crate::cursor::Subscribed;
+use crate::failure::Decision;
+use crate::time::{HOUR, MINUTE};
+use crate::world::{Broken, Failure, Level, Request, Response, Scope, Timestamp, World};
+
+/// Shortest time between two starts of one type.
+const START_INTERVAL: i64 = 15 * MINUTE;
+/// The same for a subscription that somebody disabled: it may be meant.
+const RESTART_INTERVAL: i64 = HOUR;
+/// How long an announced start may be sent. Short, because a crash right behind the request
+/// leaves the announcement as if nothing had been sent.
+const FRESH: i64 = 30_000;
+/// Subscriptions are looked at this often even when listing works, for `unsubscribe`.
+const CHECK_INTERVAL: i64 = 24 * HOUR;
+/// Tries of one request within a call, and the pause between them.
+const TRIES: u32 = 3;
+const PAUSE_MS: u64 = 300;
+
+/// What a survey found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// Content can be listed.
+    Enabled,
+    /// A start is announced: commit, and call again at once.
+    Announced,
+}
+
+/// A survey of the tenant's subscriptions.
+#[derive(Debug)]
+pub struct Survey {
+    /// What the service lists; `None` when it would not say.
+    pub listed: Option<Vec<Subscription>>,
+    /// The service's clock minus ours.
+    pub skew: Option<i64>,
+}
+
+/// Whether a survey is due.
+pub fn survey_due(known: &Subscribed, now: Timestamp, config: &Config) -> bool {
+    let moved = config.unsubscribe && known.types != config.content_types.join(",");
+    moved || known.checked.is_none_or(|at| at > now + MINUTE || now - at >= CHECK_INTERVAL)
+}
+
+/// Asks the service for the tenant's subscriptions.
+pub fn survey(world: &mut World<'_>, config: &Config) -> Result<Survey, Failure> {
+    let request = Api::new(config).subscriptions();
+    let mut skew = None;
+    let mut last = String::new();
+    for tries in 0..TRIES {
+        if tries > 0 {
+            world.clock.sleep(PAUSE_MS << tries);
+        }
+        let mut response = match send(world, &request)? {
+            Ok(response) => response,
+            Err(reason) => {
+                last = reason;
+                continue;
+            }
+        };
+        skew = api::date(&response).map(|date| date - world.clock.now()).or(skew);
+        if response.status == 200 {
+            match api::read_subscriptions(&mut response) {
+                Ok(listed) => return Ok(Survey { listed: Some(listed), skew }),
+                Err(reason) => last = reason,
+            }
+            continue;
+        }
+        let refused = api::refused(response, world.clock);
+        match refused.decision {
+            Decision::Retry => last = refused.reason,
+            Decision::Unauthorised | Decision::Misconfigured | Decision::Throttled => {
+                return Err(refused.failure("listing subscriptions", Scope::Stream));
+            }
+            // The listing of content will tell.
+            _ => return Ok(Survey { listed: None, skew }),
+        }
+    }
+    let reason = format!("listing subscriptions: {last}");
+    Err(Failure::Retry { after_ms: None, affects: Scope::Split, reason })
+}
+
+/// Starts what is missing, stops what is not wanted.
+pub fn ensure(
+    world: &mut World<'_>,
+    config: &Config,
+    stream: &str,
+    survey: &Survey,
+    known: &mut Subscribed,
+    now: Timestamp,
+) -> Result<Found, Failure> {
+    let Some(listed) = &survey.listed else {
+        known.checked = Some(now);
+        return Ok(Found::Enabled);
+    };
+    stop_unwanted(world, config, stream, listed)?;
+    let own = listed.iter().find(|found| found.content_type.eq_ignore_ascii_case(stream));
+    // An element without a status is unknown, so listing content is tried.
+    if own.is_some_and(|own| own.enabled != Some(false)) {
+        enabled(known, config, now);
+        return Ok(Found::Enabled);
+    }
+    let least = if own.is_some() { RESTART_INTERVAL } else { START_INTERVAL };
+    match known.announced {
+        Some(at) if (at..at + FRESH).contains(&now) => {
+            start(world, config, stream)?;
+            enabled(known, config, now);
+            Ok(Found::Enabled)
+        }
+        Some(at) if (at..at + least).contains(&now) => Err(Failure::Retry {
+            after_ms: u64::try_from(at + least - now).ok(),
+            affects: Scope::Stream,
+            reason: format!(
+                "the subscription of {stream} is not enabled; it was started less than {} minutes \
+                 ago and may not be started again yet",
+                least / MINUTE
+            ),
+        }),
+        _ => {
+            known.announced = Some(now);
+            known.checked = None;
+            Ok(Found::Announced)
+        }
+    }
+}
+
+fn enabled(known: &mut Subscribed, config: &Config, now: Timestamp) {
+    known.checked = Some(now);
+    known.types = config.content_types.join(",");
+}
+
+fn start(world: &mut World<'_>, config: &Config, stream: &str) -> Result<(), Failure> {
+    let what = format!("starting the subscription of {stream}");
+    // One try only: whether a request without an answer had its effect, the next survey tells.
+    let later = |reason: String| Failure::Retry {
+        after_ms: u64::try_from(START_INTERVAL).ok(),
+        affects: Scope::Stream,
+        reason: format!("{what}: {reason}"),
+    };
+    let response = send(world, &Api::new(config).switch(stream, true))?.map_err(later)?;
+    if (200..300).contains(&response.status) {
+        world.log.line(Level::Info, "subscription started", &[("stream", stream)]);
+        world.log.count("subscriptions_started", 1);
+        return Ok(());
+    }
+    let refused = api::refused(response, world.clock);
+    match refused.decision {
+        Decision::AlreadyEnabled => Ok(()),
+        Decision::Unauthorised | Decision::Misconfigured => {
+            Err(refused.failure(&what, Scope::Stream))
+        }
+        _ => Err(later(refused.reason)),
+    }
+}
+
+/// Stops subscriptions that are enabled and not configured, when the config says so. The first
+/// stream does it for all.
+fn stop_unwanted(
+    world: &mut World<'_>,
+    config: &Config,
+    stream: &str,
+    listed: &[Subscription],
+) -> Result<(), Failure> {
+    if !config.unsubscribe || config.content_types.first().is_none_or(|first| first != stream) {
+        return Ok(());
+    }
+    for found in listed.iter().filter(|found| found.enabled == Some(true)) {
+        let wanted = |name: &String| name.eq_ignore_ascii_case(&found.content_type);
+        let known = crate::config::CONTENT_TYPES
+            .iter()
+            .find(|known| known.eq_ignore_ascii_case(&found.content_type));
+        let Some(known) = known.filter(|_| !config.content_types.iter().any(wanted)) else {
+            continue;
+        };
+        let fields = [("content_type", *known)];
+        match send(world, &Api::new(config).switch(known, false))? {
+            Ok(response) if (200..300).contains(&response.status) => {
+                world.log.line(Level::Warn, "subscription stopped, as configured", &fields);
+                world.log.count("subscriptions_stopped", 1);
+            }
+            Ok(response) => {
+                let reason = api::refused(response, world.clock).reason;
+                let fields = [("content_type", *known), ("reason", &reason)];
+                world.log.line(Level::Warn, "subscription could not be stopped", &fields);
+            }
+            Err(reason) => {
+                let fields = [("content_type", *known), ("reason", &reason)];
+                world.log.line(Level::Warn, "subscription could not be stopped", &fields);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends a request; the inner error is transient.
+fn send(world: &mut World<'_>, request: &Request) -> Result<Result<Response, String>, Failure> {
+    match api::call(world.http, request) {
+        Ok(response) => Ok(Ok(response)),
+        Err(Broken::Transport(reason)) => Ok(Err(reason)),
+        Err(broken @ Broken::Denied(_)) => Err(Failure::Misconfigured(format!(
+            "`{}`: {broken}",
+            request.url.origin()
+        ))),
+    }
+}

@@ -1,0 +1,2 @@
+//! Splitting by hand-written cases.
+use super::*;

@@ -1,0 +1,422 @@
+//! The API's front: who may ask, how often, and the operations on subscriptions.
+
+use serde_json::json;
+
+use crate::faults::Fault;
+use crate::kind::ContentType;
+use crate::office::Office;
+use crate::random::{Concern, Seed};
+use crate::tenant::State;
+use crate::time;
+use crate::token::is_guid;
+use crate::wire::{Reply, Request, percent_decode};
+
+/// The publisher that requests without a PublisherIdentifier are counted under.
+const ANONYMOUS: &str = "00000000-0000-0000-0000-000000000000";
+
+/// A refusal in the regular shape.
+pub(crate) fn refuse(status: u16, code: &str, message: impl Into<String>) -> Reply {
+    let message: String = message.into();
+    Reply::json(
+        status,
+        json!({"error": {"code": code, "message": message}}).to_string(),
+    )
+}
+
+/// A refusal of the authorisation layer, in its own shape.
+fn denied() -> Reply {
+    Reply::json(
+        401,
+        r#"{"Message":"Authorization has been denied for this request."}"#,
+    )
+    .with("WWW-Authenticate", "Bearer")
+}
+
+/// Who asks: a tenant with the roles of its token.
+struct Caller {
+    tenant: usize,
+    roles: Vec<String>,
+}
+
+impl Office {
+    pub(crate) fn api(
+        &mut self,
+        now: i64,
+        request: &Request,
+        tenant: &str,
+        operation: &[&str],
+        about: Seed,
+    ) -> Reply {
+        let reply = self.admit(now, request, tenant, operation, about);
+        self.spoil(reply.unwrap_or_else(|refusal| refusal), about)
+    }
+
+    fn admit(
+        &mut self,
+        now: i64,
+        request: &Request,
+        tenant: &str,
+        operation: &[&str],
+        about: Seed,
+    ) -> Result<Reply, Reply> {
+        let publisher = request.parameter("PublisherIdentifier");
+        self.stats.without_publisher += u64::from(publisher.is_none());
+        let caller = self.authorize(now, request)?;
+        self.match_tenant(tenant, caller.tenant)?;
+        if publisher
+            .as_ref()
+            .is_some_and(|publisher| !is_guid(publisher))
+        {
+            let text = "Parameter PublisherIdentifier is of the wrong type. Expected: guid.";
+            return Err(refuse(400, "AF20002", text));
+        }
+        let method = method_name(operation);
+        self.check_rate(now, caller.tenant, publisher.as_deref(), method, about)?;
+        self.stumble(about, publisher.as_deref().unwrap_or(ANONYMOUS), method)?;
+        match (&*request.method, operation) {
+            ("GET", ["subscriptions", "list"]) => Ok(self.subscriptions(caller.tenant)),
+            ("GET", ["audit" | "Audit", id]) => Ok(self.fetch(
+                now,
+                request,
+                caller.tenant,
+                &percent_decode(id, false),
+                about,
+            )),
+            ("GET", ["resources", "dlpSensitiveTypes"]) => sensitive_types(request),
+            (method, ["subscriptions", verb]) => {
+                let kind = self.content_type(request, &caller)?;
+                match (method, *verb) {
+                    ("POST", "start") => Ok(self.start(now, request, caller.tenant, kind)),
+                    ("POST", "stop") => Ok(self.stop(now, caller.tenant, kind)),
+                    ("GET", "content") => self.list(now, request, caller.tenant, kind, about),
+                    ("GET", "notifications") => {
+                        self.window(now, request)?;
+                        Ok(Reply::json(200, "[]"))
+                    }
+                    _ => Err(Reply::json(
+                        405,
+                        r#"{"Message":"The method is not allowed."}"#,
+                    )),
+                }
+            }
+            _ => Err(Reply::json(
+                404,
+                r#"{"Message":"No HTTP resource was found."}"#,
+            )),
+        }
+    }
+
+    fn authorize(&mut self, now: i64, request: &Request) -> Result<Caller, Reply> {
+        let header = request.find_header("authorization").unwrap_or_default();
+        let (scheme, token) = header.split_once(' ').unwrap_or_default();
+        let token = self.tokens.get_mut(token.trim()).ok_or_else(denied)?;
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Err(denied());
+        }
+        if now >= token.expires || token.revoked {
+            self.stats.expired_tokens += 1;
+            self.stats.expired_tokens_again += u64::from(token.refused);
+            token.refused = true;
+            return Err(denied());
+        }
+        Ok(Caller {
+            tenant: token.tenant,
+            roles: token.roles.clone(),
+        })
+    }
+
+    fn match_tenant(&self, path: &str, token: usize) -> Result<(), Reply> {
+        if !self.faults.strict_tenant {
+            return Ok(());
+        }
+        if !is_guid(path) {
+            let text = format!("The tenant ID {path} passed in the URL is not a valid GUID.");
+            return Err(refuse(400, "AF20013", text));
+        }
+        let own = &self.tenants[token].directory_id;
+        if !own.eq_ignore_ascii_case(path) {
+            let text = format!(
+                "The tenant ID passed in the URL ({path}) does not match the tenant ID passed in the access \
+                 token ({own})."
+            );
+            return Err(refuse(400, "AF20010", text));
+        }
+        Ok(())
+    }
+
+    fn check_rate(
+        &mut self,
+        now: i64,
+        tenant: usize,
+        publisher: Option<&str>,
+        method: &str,
+        about: Seed,
+    ) -> Result<(), Reply> {
+        let all = self.minutes.count(&format!("tenant {tenant}"), now);
+        self.stats.peak_per_minute = self.stats.peak_per_minute.max(all);
+        let name = publisher.unwrap_or(ANONYMOUS);
+        // Whoever gives no publisher shares one pool with everybody else who gives none.
+        let (key, most) = match publisher {
+            Some(name) => (
+                format!("publisher {tenant} {name}"),
+                self.faults.requests_per_minute,
+            ),
+            None => (ANONYMOUS.to_owned(), self.faults.anonymous_per_minute),
+        };
+        let Some(most) = most else { return Ok(()) };
+        if self.minutes.count(&key, now) > u64::from(most) {
+            return Err(self.throttled(about, name, method));
+        }
+        Ok(())
+    }
+
+    /// The refusals that have no reason in the request.
+    fn stumble(&mut self, about: Seed, publisher: &str, method: &str) -> Result<(), Reply> {
+        if self.strikes(Fault::Unauthorized, about) {
+            return Err(denied());
+        }
+        if self.strikes(Fault::Throttle, about) {
+            return Err(self.throttled(about, publisher, method));
+        }
+        if self.strikes(Fault::ServerError, about) {
+            return Err(server_error(about));
+        }
+        Ok(())
+    }
+
+    fn throttled(&self, about: Seed, publisher: &str, method: &str) -> Reply {
+        let text = format!("Too many requests. Method={method}, PublisherId={publisher}");
+        let about = about.of(Concern::Style).with(1);
+        let reply = if about.chance(0.5) {
+            let body = format!("{{'error':{{'code':'AF429','message':'{text}'}}}}");
+            Reply::json(403, body)
+        } else {
+            refuse(429, "AF429", text)
+        };
+        match about.with(2).below(8) {
+            0 => reply.with("Retry-After", "0"),
+            1 => reply.with("Retry-After", "1"),
+            2 => reply.with("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT"),
+            3 => reply.with("Retry-After", "315360000"),
+            4 => reply.with("Retry-After", "soon"),
+            5 => reply.with("Retry-After", "-5"),
+            _ => reply,
+        }
+    }
+
+    fn content_type(&self, request: &Request, caller: &Caller) -> Result<ContentType, Reply> {
+        let Some(name) = request.parameter("contentType") else {
+            return Err(refuse(400, "AF20001", "Missing parameter: contentType."));
+        };
+        let kind = ContentType::from_name(&name);
+        let tenant = &self.tenants[caller.tenant];
+        let Some(kind) = kind.filter(|kind| tenant.feed(*kind).is_some()) else {
+            return Err(refuse(
+                400,
+                "AF20020",
+                "The specified content type is not valid.",
+            ));
+        };
+        let granted = caller.roles.iter().any(|role| role == kind.role());
+        if !granted || tenant.denied.contains(&kind) {
+            let set = caller.roles.join(" ");
+            let text = format!(
+                "The permission set ({set}) sent in the request does not include the expected permission."
+            );
+            return Err(refuse(401, "AF10001", text));
+        }
+        Ok(kind)
+    }
+
+    fn start(&mut self, now: i64, request: &Request, index: usize, kind: ContentType) -> Reply {
+        self.stats.start_requests += 1;
+        let gap = self.faults.start_gap_ms;
+        let no_history = self.faults.no_history;
+        let tenant = &mut self.tenants[index];
+        if now < tenant.auditing_from_ms {
+            return no_such_tenant(request, &tenant.directory_id, &tenant.client_id, kind);
+        }
+        let feed = tenant.feed_mut(kind).expect("content_type found the feed");
+        let subscription = &mut feed.subscription;
+        let before = subscription.start_called.replace(now);
+        self.stats.hasty_starts += u64::from(before.is_some_and(|b| now - b < 15 * 60_000));
+        if before.is_some_and(|before| now - before < gap) {
+            let publisher = request
+                .parameter("PublisherIdentifier")
+                .unwrap_or(ANONYMOUS.into());
+            let text =
+                format!("Too many requests. Method=StartSubscription, PublisherId={publisher}");
+            return Reply::json(
+                403,
+                format!("{{'error':{{'code':'AF429','message':'{text}'}}}}"),
+            );
+        }
+        if subscription.state == State::Enabled {
+            return refuse(
+                400,
+                "AF20024",
+                "The subscription is already enabled. No property change.",
+            );
+        }
+        if let Some(stopped) = subscription.stopped.take() {
+            subscription.hidden.push((stopped, now));
+        } else if subscription.state == State::Absent && no_history {
+            subscription.hidden.push((i64::MIN, now));
+        }
+        subscription.state = State::Enabled;
+        subscription.started = now;
+        Reply::json(
+            200,
+            json!({"contentType": kind.name(), "status": "enabled", "webhook": null}).to_string(),
+        )
+    }
+
+    fn stop(&mut self, now: i64, index: usize, kind: ContentType) -> Reply {
+        let feed = self.tenants[index]
+            .feed_mut(kind)
+            .expect("content_type found the feed");
+        if feed.subscription.state == State::Absent {
+            return refuse(400, "AF20022", NO_SUBSCRIPTION);
+        }
+        feed.subscription.state = State::Absent;
+        feed.subscription.stopped.get_or_insert(now);
+        Reply::json(200, "")
+    }
+
+    fn subscriptions(&self, index: usize) -> Reply {
+        let feeds = self.tenants[index].feeds.iter();
+        let known = feeds.filter(|feed| feed.subscription.state != State::Absent);
+        let mut list: Vec<_> = known
+            .map(|feed| {
+                let enabled = feed.subscription.state == State::Enabled;
+                let status = if enabled { "enabled" } else { "disabled" };
+                json!({"contentType": feed.maker.kind.name(), "status": status, "webhook": null})
+            })
+            .collect();
+        if self.faults.status_missing
+            && let Some(first) = list.first_mut().and_then(|first| first.as_object_mut())
+        {
+            first.remove("status");
+        }
+        Reply::json(200, serde_json::Value::from(list).to_string())
+    }
+
+    /// Why the subscription cannot be read now, if it cannot.
+    pub(crate) fn check_subscription(
+        &self,
+        now: i64,
+        index: usize,
+        kind: ContentType,
+    ) -> Result<(), Reply> {
+        let feed = self.tenants[index]
+            .feed(kind)
+            .expect("callers have found the feed");
+        let subscription = &feed.subscription;
+        let lag_over = now.saturating_sub(subscription.started) >= self.faults.start_lag_ms;
+        match subscription.state {
+            State::Enabled if lag_over => Ok(()),
+            State::Disabled => Err(refuse(400, "AF20023", "The subscription was disabled.")),
+            State::Enabled | State::Absent => Err(refuse(400, "AF20022", NO_SUBSCRIPTION)),
+        }
+    }
+}
+
+const NO_SUBSCRIPTION: &str = "No subscription found for the specified content type.";
+
+/// The service's internal name of the operation, as throttling messages show it.
+fn method_name(operation: &[&str]) -> &'static str {
+    match operation {
+        ["audit" | "Audit", ..] => "GetBlob",
+        [_, "content"] => "GetContents",
+        [_, "start"] => "StartSubscription",
+        [_, "stop"] => "StopSubscription",
+        [_, "list"] => "ListSubscriptions",
+        _ => "Other",
+    }
+}
+
+pub(crate) fn server_error(about: Seed) -> Reply {
+    let html = |status: u16, name: &str| {
+        let page =
+            format!("<html><head><title>{status} {name}</title></head><body>{name}</body></html>");
+        let mut reply = Reply::json(status, page);
+        reply.headers[0].1 = "text/html".into();
+        reply
+    };
+    match about.of(Concern::Style).with(3).below(9) {
+        0..=2 => refuse(
+            500,
+            "AF50000",
+            "An internal error occurred. Retry the request.",
+        ),
+        3 => {
+            let text = "An internal error occurred. Please retry the request again in an hour.";
+            Reply::json(
+                500,
+                format!("{{'error':{{'code':'AF50000','message':'{text}'}}}}"),
+            )
+        }
+        4 => refuse(
+            500,
+            "AF50005",
+            "An internal error occurred. Retry the request.",
+        ),
+        5 => refuse(
+            500,
+            "AF50006",
+            "An internal error occurred. Retry the request.",
+        ),
+        6 => html(502, "Bad Gateway"),
+        7 => html(503, "Service Unavailable"),
+        _ => html(504, "Gateway Timeout"),
+    }
+}
+
+/// The answer to a start before auditing has taken effect: the code is cut out of an exception's text.
+fn no_such_tenant(request: &Request, tenant: &str, client: &str, kind: ContentType) -> Reply {
+    let publisher = request
+        .parameter("PublisherIdentifier")
+        .unwrap_or(ANONYMOUS.into());
+    let code = format!(
+        "StartSubscription [CorrId=0d6f2a31-5b1e-4f0e-9c55-1f2e3d4c5b6a][TenantId={tenant},ContentType={},\
+         ApplicationId={client},PublisherId={publisher}][AppId",
+        kind.name()
+    );
+    let message = format!(
+        "{client}] failed. Exception: Microsoft.Office.Compliance.Audit.DataServiceException: Tenant \
+         {tenant} does not exist.\r\n   at Microsoft.Office.Compliance.Audit.Start()"
+    );
+    refuse(400, &code, message)
+}
+
+fn sensitive_types(request: &Request) -> Result<Reply, Reply> {
+    let language = request.find_header("accept-language").unwrap_or("en-US");
+    if language.contains(',') {
+        return Err(refuse(
+            400,
+            "AF20053",
+            "More than one language is specified.",
+        ));
+    }
+    if !language
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    {
+        return Err(refuse(400, "AF20054", "The language is not valid."));
+    }
+    let list = r#"[{"id":"50842eb7-edc8-4019-85dd-5a5c1f2bb085","name":"Credit Card Number"}]"#;
+    Ok(Reply::json(200, list))
+}
+
+/// The echo of a bad window's times in the service's wording.
+pub(crate) fn bad_window(start: Option<i64>, end: Option<i64>) -> Reply {
+    let of = |time: Option<i64>| time.map(time::seconds).unwrap_or_default();
+    let text = format!(
+        "Start time and end time must both be specified (or both omitted) and must be less than or equal to \
+         24 hours apart, with the start time prior to end time and start time no more than 7 days in the \
+         past. StartTime:{}, EndTime:{}",
+        of(start),
+        of(end)
+    );
+    refuse(400, "AF20055", text)
+}

@@ -1,0 +1,360 @@
+//! Lists content: windows, pages, and the ways in which the service's lists are not what one expects.
+//!
+//! A page key holds all there is to know of a page, so nothing is remembered between two pages: what becomes
+//! visible meanwhile comes on a later page when it sorts behind the key, and is missed when it sorts before.
+
+use std::fmt::Write as _;
+
+use crate::faults::{Fault, Order, Windows};
+use crate::feed::{bad_window, refuse};
+use crate::kind::ContentType;
+use crate::office::Office;
+use crate::random::{Concern, Seed};
+use crate::records::Blob;
+use crate::tenant::Feed;
+use crate::time::{self, DAY_MS};
+use crate::wire::{Reply, Request};
+
+/// How long after a blob a window may begin that lists it again, under [`Fault::ListedAgain`].
+const AGAIN_MS: i64 = 60_000;
+
+/// A window, checked: `from <= contentCreated < to`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub from: i64,
+    pub to: i64,
+    /// It is too long, and will be answered in part.
+    partial: bool,
+}
+
+/// Where a page begins: behind this order key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Cursor {
+    key: u64,
+    index: u32,
+    /// Tells apart two page keys of the same place.
+    hop: u64,
+}
+
+/// A line of a listing.
+struct Line {
+    cursor: Cursor,
+    blob: Blob,
+    /// The first key of its content id: the blob's own, or the window's start for the rest of a blob.
+    first_key: i64,
+}
+
+impl Office {
+    /// Reads and checks the window of a request.
+    pub(crate) fn window(&mut self, now: i64, request: &Request) -> Result<Window, Reply> {
+        let (start, end) = (request.parameter("startTime"), request.parameter("endTime"));
+        let (Some(start), Some(end)) = (&start, &end) else {
+            if start.is_some() || end.is_some() {
+                let read = |text: &Option<String>| text.as_deref().and_then(time::parse);
+                return Err(bad_window(read(&start), read(&end)));
+            }
+            if self.faults.windows == Windows::Nonsense {
+                let code = "String reference not set to an instance of a String.\r\nParameter name";
+                return Err(refuse(400, code, "s"));
+            }
+            return Ok(Window {
+                from: now - DAY_MS,
+                to: now,
+                partial: false,
+            });
+        };
+        let (Some(from), Some(to)) = (time::parse(start), time::parse(end)) else {
+            let text = "Parameter startTime or endTime is of the wrong type. Expected: datetime.";
+            return Err(refuse(400, "AF20002", text));
+        };
+        let wide = to - from > DAY_MS;
+        self.stats.wide_windows += u64::from(wide);
+        let partial = wide && self.faults.windows == Windows::Partial;
+        let old = from < now - 7 * DAY_MS - self.faults.window_tolerance_ms;
+        if from >= to || old || (wide && !partial) {
+            return Err(bad_window(Some(from), Some(to)));
+        }
+        Ok(Window { from, to, partial })
+    }
+
+    pub(crate) fn list(
+        &mut self,
+        now: i64,
+        request: &Request,
+        tenant: usize,
+        kind: ContentType,
+        about: Seed,
+    ) -> Result<Reply, Reply> {
+        self.stats.list_requests += 1;
+        self.check_subscription(now, tenant, kind)?;
+        let window = self.window(now, request)?;
+        let page_key = request.parameter("nextPage");
+        let start = match &page_key {
+            Some(key) => Some(self.read_page_key(key, window, tenant, kind)?),
+            None => None,
+        };
+        let mut lines = self.lines(now, window, tenant, kind);
+        let behind = start.map_or(0, |s| {
+            lines.partition_point(|line| (line.cursor.key, line.cursor.index) <= (s.key, s.index))
+        });
+        let earlier = self.earlier(&lines[..behind], about);
+        lines.drain(..behind);
+        let next = self.cut_page(&mut lines, start, page_key.is_none(), about);
+        if !lines.is_empty() {
+            lines.splice(0..0, earlier);
+        }
+        if self.faults.order == Order::ShuffledPages {
+            lines.sort_by_key(|line| about.of(Concern::Order).with(u64::from(line.blob.index)).0);
+        }
+        let reply = Reply::json(200, self.descriptors(&lines, tenant, kind, about));
+        Ok(match next {
+            None => reply,
+            Some(cursor) => {
+                let key = self.page_key(cursor, window, tenant, kind);
+                self.link(reply, &key, page_key, window, tenant, kind, about)
+            }
+        })
+    }
+
+    /// Cuts the lines down to one page and says where the next begins, if there is one.
+    fn cut_page(
+        &mut self,
+        lines: &mut Vec<Line>,
+        start: Option<Cursor>,
+        first: bool,
+        about: Seed,
+    ) -> Option<Cursor> {
+        let here = start.unwrap_or(Cursor {
+            key: 0,
+            index: 0,
+            hop: 0,
+        });
+        let most = u64::from(self.page_size);
+        let size = if self.faults.random_pages {
+            1 + about.of(Concern::Page).below(most)
+        } else {
+            most
+        };
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        // The last page of all can be empty too; an empty page never follows an empty page.
+        if !first && here.hop == 0 && !lines.is_empty() && self.strikes(Fault::EmptyPage, about) {
+            lines.clear();
+            return Some(Cursor { hop: 1, ..here });
+        }
+        let more = lines.len() > size;
+        lines.truncate(size);
+        let last = lines.last().map(|line| Cursor {
+            hop: 0,
+            ..line.cursor
+        })?;
+        (more || self.strikes(Fault::EmptyLastPage, about)).then_some(last)
+    }
+
+    /// Everything the window lists, in the order of the listing.
+    fn lines(&self, now: i64, window: Window, tenant: usize, kind: ContentType) -> Vec<Line> {
+        let feed = self.tenants[tenant]
+            .feed(kind)
+            .expect("callers have found the feed");
+        let at = |time: i64| feed.blobs.partition_point(|blob| blob.created < time);
+        let (first, end) = (at(window.from), at(window.to));
+        let again = feed.blobs[at(window.from - AGAIN_MS)..first].iter();
+        let again = again.filter(|blob| feed.hits(Fault::ListedAgain, blob));
+        let blobs = again.chain(&feed.blobs[first..end]);
+        let partial = self.seed.of(Concern::Page);
+        let kept = |blob: &&Blob| {
+            feed.offers(blob, now)
+                && !(window.partial && partial.with(u64::from(blob.index)).chance(0.5))
+        };
+        let mut lines: Vec<Line> = blobs
+            .filter(kept)
+            .map(|blob| self.line(feed, *blob, window))
+            .collect();
+        if self.faults.order == Order::Shuffled {
+            lines.sort_by_key(|line| line.cursor);
+        }
+        lines
+    }
+
+    fn line(&self, feed: &Feed, blob: Blob, window: Window) -> Line {
+        let key = if self.faults.order == Order::Shuffled {
+            let about = self.seed.of(Concern::Order).text(feed.maker.kind.name());
+            about
+                .with(u64::from(blob.index))
+                .below(100_000_000_000_000_000)
+        } else {
+            time::digits(blob.created).parse().unwrap_or(0)
+        };
+        let split =
+            self.faults.regroup && (blob.first_key + 1..=blob.created).contains(&window.from);
+        let first_key = if split { window.from } else { blob.first_key };
+        Line {
+            cursor: Cursor {
+                key,
+                index: blob.index,
+                hop: 0,
+            },
+            blob,
+            first_key,
+        }
+    }
+
+    /// Lines of the page before, which this page repeats.
+    fn earlier(&mut self, before: &[Line], about: Seed) -> Vec<Line> {
+        if before.is_empty() || !self.strikes(Fault::ListedTwice, about) {
+            return Vec::new();
+        }
+        let last = &before[before.len().saturating_sub(2)..];
+        last.iter()
+            .map(|l| Line {
+                cursor: l.cursor,
+                blob: l.blob,
+                first_key: l.first_key,
+            })
+            .collect()
+    }
+
+    fn descriptors(
+        &mut self,
+        lines: &[Line],
+        tenant: usize,
+        kind: ContentType,
+        about: Seed,
+    ) -> String {
+        let foreign = !lines.is_empty() && self.strikes(Fault::ForeignBlob, about);
+        let origin = if foreign {
+            &self.foreign_url
+        } else {
+            &self.resource_url
+        };
+        let tenant = &self.tenants[tenant];
+        let mut out = String::from("[");
+        for (index, line) in lines.iter().enumerate() {
+            let id = content_id(&line.blob, line.first_key, kind, &tenant.tag);
+            let created = time::millis(line.blob.created);
+            let expires = time::millis(line.blob.created + 7 * DAY_MS);
+            let comma = if index == 0 { "" } else { "," };
+            write!(
+                out,
+                "{comma}{{\"contentUri\":\"{origin}/api/v1.0/{}/activity/feed/audit/{id}\",\
+                 \"contentId\":\"{id}\",\"contentType\":\"{}\",\"contentCreated\":\"{created}\",\
+                 \"contentExpiration\":\"{expires}\"}}",
+                tenant.directory_id,
+                kind.name(),
+            )
+            .expect("writing to a string succeeds");
+        }
+        out.push(']');
+        out
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of them appear in the URL it writes"
+    )]
+    fn link(
+        &mut self,
+        reply: Reply,
+        key: &str,
+        own_key: Option<String>,
+        window: Window,
+        tenant: usize,
+        kind: ContentType,
+        about: Seed,
+    ) -> Reply {
+        let key = match own_key {
+            Some(own) if self.strikes(Fault::PageLoop, about) => own,
+            _ => key.to_owned(),
+        };
+        let foreign = self.strikes(Fault::ForeignPage, about);
+        let origin = if foreign {
+            &self.foreign_url
+        } else {
+            &self.resource_url
+        };
+        let url = format!(
+            "{origin}/api/v1.0/{}/activity/feed/subscriptions/content?contenttype={}&endtime={}&starttime={}\
+             &nextpage={key}",
+            self.tenants[tenant].directory_id,
+            kind.name(),
+            time::ticks(window.to),
+            time::ticks(window.from),
+        );
+        let names = [
+            "NextPageUri",
+            "nextpageuri",
+            "Nextpageuri",
+            "NextPageUrl",
+            "NEXTPAGEURI",
+        ];
+        let odd = self.faults.odd_header_case;
+        let name = if odd {
+            about.of(Concern::Style).stream().pick(&names)
+        } else {
+            "NextPageUri"
+        };
+        reply.with(name, url)
+    }
+
+    fn page_key(&self, cursor: Cursor, window: Window, tenant: usize, kind: ContentType) -> String {
+        let check = self.page_check(cursor, window, tenant, kind);
+        format!(
+            "{:017}{:06}${}{check:05}{}${}",
+            cursor.key,
+            cursor.index,
+            time::digits(window.from),
+            cursor.hop,
+            self.tenants[tenant].tag
+        )
+    }
+
+    fn read_page_key(
+        &self,
+        text: &str,
+        window: Window,
+        tenant: usize,
+        kind: ContentType,
+    ) -> Result<Cursor, Reply> {
+        let read = || {
+            let (place, rest) = text.split_once('$')?;
+            let cursor = Cursor {
+                key: place.get(..17)?.parse().ok()?,
+                index: place.get(17..)?.parse().ok()?,
+                hop: rest.get(22..23)?.parse().ok()?,
+            };
+            (self.page_key(cursor, window, tenant, kind) == text).then_some(cursor)
+        };
+        read().ok_or_else(|| {
+            refuse(
+                400,
+                "AF20031",
+                format!("Invalid nextPage Input: {text}. Can only contain a page key."),
+            )
+        })
+    }
+
+    /// Binds a page key to its window and feed.
+    fn page_check(&self, cursor: Cursor, window: Window, tenant: usize, kind: ContentType) -> u64 {
+        let about = self
+            .seed
+            .of(Concern::Page)
+            .with(cursor.key)
+            .with(u64::from(cursor.index));
+        let about = about.with(cursor.hop).with(tenant as u64).text(kind.name());
+        about
+            .with(window.from.unsigned_abs())
+            .with(window.to.unsigned_abs())
+            .below(100_000)
+    }
+}
+
+/// The id of a blob, or of the rest of it from a key on.
+pub(crate) fn content_id(blob: &Blob, first_key: i64, kind: ContentType, tag: &str) -> String {
+    let (first, last, number) = (
+        time::digits(first_key),
+        time::digits(blob.created),
+        blob.index,
+    );
+    let table = kind.table();
+    let lower = table.to_ascii_lowercase();
+    format!("{first}{number:06}${last}{number:06}${lower}${table}${tag}")
+}
