@@ -14,7 +14,14 @@ fn golden() -> bool {
 
 fn good(text: &str) -> Config {
     Config::parse(FilePath::new("pipelines/contoso.yaml"), text, None).unwrap_or_else(|errors| {
-        panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        panic!(
+            "{}",
+            errors
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n")
+        )
     })
 }
 
@@ -44,7 +51,10 @@ fn the_example_of_the_design_reads_as_written() {
     assert_eq!(config.name, "contoso");
     assert_eq!(config.source.plugin, PluginRef::BuiltIn("o365"));
     assert_eq!(config.state_dir, FilePath::new("sluicegate-state/contoso"));
-    assert_eq!(config.dead_letter_dir, FilePath::new("sluicegate-state/contoso/dead-letters"));
+    assert_eq!(
+        config.dead_letter_dir,
+        FilePath::new("sluicegate-state/contoso/dead-letters")
+    );
     assert_eq!(config.identity_horizon, Duration::from_secs(8 * 86_400));
     assert!(matches!(config.stages[0].kind, StageKind::UserAgent));
     assert_eq!(config.sinks[0].name, "stdout");
@@ -86,9 +96,17 @@ fn every_fixture_is_refused_with_its_text() {
         let name = path.file_name().unwrap().to_str().unwrap();
         let text = String::from_utf8_lossy(&std::fs::read(&path).unwrap()).into_owned();
         // The name as an operator would type it, so that the text is the same on every machine.
-        let errors = Config::parse(FilePath::new(name), &text, None).err().unwrap_or_default();
-        let found: String = errors.iter().map(|error| format!("error: {error}\n")).collect();
-        assert!(!found.contains("hunter2"), "{name} repeats a secret:\n{found}");
+        let errors = Config::parse(FilePath::new(name), &text, None)
+            .err()
+            .unwrap_or_default();
+        let found: String = errors
+            .iter()
+            .map(|error| format!("error: {error}\n"))
+            .collect();
+        assert!(
+            !found.contains("hunter2"),
+            "{name} repeats a secret:\n{found}"
+        );
         let expected = path.with_extension("err");
         if golden() {
             std::fs::write(&expected, &found).unwrap();
