@@ -25,6 +25,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use auth::Auth;
+#[cfg(test)]
+pub(crate) use check::is_guid;
 pub use http::HttpConfig;
 pub use limits::Limits;
 pub use report::Place;

@@ -46,7 +46,11 @@ impl Origin {
             return None;
         }
         let (host, port) = (url.host_str()?, url.port_or_known_default()?);
-        Some(Self { scheme: url.scheme().to_owned(), host: host.to_owned(), port })
+        Some(Self {
+            scheme: url.scheme().to_owned(),
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
@@ -88,7 +92,10 @@ pub struct Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Client").field("route", &self.route).finish_non_exhaustive()
+        formatter
+            .debug_struct("Client")
+            .field("route", &self.route)
+            .finish_non_exhaustive()
     }
 }
 
@@ -97,13 +104,21 @@ impl Client {
     pub fn new(config: &HttpConfig) -> Result<Self, Error> {
         let tls = Arc::new(tls(config)?);
         let route = Arc::new(Route::new(config)?);
-        Ok(Self { pool: pool(&tls, &route), tls, route, first_byte: FIRST_BYTE_TIMEOUT })
+        Ok(Self {
+            pool: pool(&tls, &route),
+            tls,
+            route,
+            first_byte: FIRST_BYTE_TIMEOUT,
+        })
     }
 
     /// The same client with a pool of its own, so that two tenants never share a connection.
     #[must_use]
     pub fn separate(&self) -> Self {
-        Self { pool: pool(&self.tls, &self.route), ..self.clone() }
+        Self {
+            pool: pool(&self.tls, &self.route),
+            ..self.clone()
+        }
     }
 
     /// The same client with another limit on the time until a response's head has arrived.
@@ -120,11 +135,17 @@ impl Client {
     ) -> Result<http::Response<Incoming>, HttpError> {
         let host = request.uri().authority().map(|host| host.host().to_owned());
         let Some(host) = host else {
-            return Err(HttpError::new(Trouble::Request, "", "the address is not absolute"));
+            return Err(HttpError::new(
+                Trouble::Request,
+                "",
+                "the address is not absolute",
+            ));
         };
         // Through a tunnel the proxy sees no request; without one it sees each, and wants to know whose it is.
         if let Some(login) = self.route.login_for(request.uri()) {
-            request.headers_mut().insert(PROXY_AUTHORIZATION, login.clone());
+            request
+                .headers_mut()
+                .insert(PROXY_AUTHORIZATION, login.clone());
         }
         match tokio::time::timeout(self.first_byte, self.pool.request(request)).await {
             Ok(Ok(response)) => Ok(response),
@@ -175,7 +196,9 @@ fn tls(config: &HttpConfig) -> Result<rustls::ClientConfig, Error> {
         for certificate in CertificateDer::pem_slice_iter(&text) {
             let bad = |why: String| refuse(format!("certificate {}: {why}", added + 1));
             let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-            roots.add(certificate).map_err(|error| bad(error.to_string()))?;
+            roots
+                .add(certificate)
+                .map_err(|error| bad(error.to_string()))?;
             added += 1;
         }
         if added == 0 {
@@ -223,7 +246,20 @@ pub struct HttpError {
 
 impl HttpError {
     fn new(trouble: Trouble, host: &str, what: &str) -> Self {
-        Self { trouble, host: host.to_owned(), what: what.to_owned() }
+        Self {
+            trouble,
+            host: host.to_owned(),
+            what: what.to_owned(),
+        }
+    }
+
+    /// A request that cannot even be put together.
+    pub fn unsendable(host: &str) -> Self {
+        Self::new(
+            Trouble::Request,
+            host,
+            "the request cannot be sent as it is",
+        )
     }
 
     /// What to do about it; empty when waiting is all there is.
@@ -260,7 +296,10 @@ impl HttpError {
             }
         }
         if error.is_connect() {
-            let io = causes.iter().rev().find_map(|cause| cause.downcast_ref::<std::io::Error>());
+            let io = causes
+                .iter()
+                .rev()
+                .find_map(|cause| cause.downcast_ref::<std::io::Error>());
             let why = io.map_or(last, crate::secret::plain);
             return found(Trouble::Connect, format!("cannot connect: {why}"));
         }
@@ -274,7 +313,9 @@ fn causes<'e>(error: &'e (dyn StdError + 'static)) -> Vec<&'e (dyn StdError + 's
     let mut next = Some(error);
     while let Some(cause) = next {
         causes.push(cause);
-        let carried = cause.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let carried = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
         next = match carried {
             Some(inner) => Some(inner),
             None => cause.source(),
@@ -303,7 +344,11 @@ pub async fn read_all(host: &str, body: Incoming, limit: usize) -> Result<Bytes,
             let what = format!("the answer broke off: {error}");
             Err(HttpError::new(Trouble::Protocol, host, &what))
         }
-        Err(_) => Err(HttpError::new(Trouble::Timeout, host, "the answer does not end")),
+        Err(_) => Err(HttpError::new(
+            Trouble::Timeout,
+            host,
+            "the answer does not end",
+        )),
     }
 }
 
@@ -316,7 +361,9 @@ pub fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
         Err(_) => date_ms(text)?.saturating_sub(now_ms),
     };
     let most = millis(Duration::from_secs(3600));
-    u64::try_from(wait_ms.clamp(LEAST_MS, most)).ok().map(Duration::from_millis)
+    u64::try_from(wait_ms.clamp(LEAST_MS, most))
+        .ok()
+        .map(Duration::from_millis)
 }
 
 /// When the server says that it is: its `Date`, in milliseconds since the epoch.
@@ -325,7 +372,9 @@ pub fn server_time(headers: &HeaderMap) -> Option<i64> {
 }
 
 fn date_ms(text: &str) -> Option<i64> {
-    chrono::DateTime::parse_from_rfc2822(text).ok().map(|date| date.timestamp_millis())
+    chrono::DateTime::parse_from_rfc2822(text)
+        .ok()
+        .map(|date| date.timestamp_millis())
 }
 
 #[cfg(test)]

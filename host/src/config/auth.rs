@@ -9,10 +9,10 @@ use serde::Deserialize;
 use url::Url;
 
 use super::check::{Scope, SecretSection};
-use super::report::Path;
+use super::report::{Path, Place};
 use crate::auth::microsoft::Cloud;
 use crate::http::Origin;
-use crate::secret::SecretRef;
+use crate::secret::{SecretOrigin, SecretRef};
 
 /// How to sign in. Without it requests go out as the plugin wrote them.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -156,7 +156,7 @@ pub enum Credential {
     /// Assertions signed with a key.
     Certificate(Certificate),
     /// A token of another issuer, read from a file for every sign-in.
-    FederatedTokenFile(PathBuf),
+    FederatedTokenFile(SecretRef),
 }
 
 /// A certificate and its key.
@@ -168,6 +168,8 @@ pub struct Certificate {
     pub key: SecretRef,
     /// How to sign.
     pub algorithm: Algorithm,
+    /// Where the certificate is named.
+    pub place: Place,
 }
 
 impl Auth {
@@ -315,6 +317,7 @@ fn credential(
             .map(Credential::ClientSecret),
         (None, Some(certificate), None) => {
             let at = at.key("certificate");
+            let place = scope.report.place(&at.key("file"));
             let file = scope.path(&at.key("file"), &certificate.file);
             let key = scope.secret(&at.key("key"), &certificate.key)?;
             let algorithm = certificate.algorithm;
@@ -322,11 +325,16 @@ fn credential(
                 file,
                 key,
                 algorithm,
+                place,
             }))
         }
         (None, None, Some(file)) => {
-            let path = scope.path(&at.key("federated_token_file"), file);
-            Some(Credential::FederatedTokenFile(path))
+            let at = at.key("federated_token_file");
+            let origin = SecretOrigin::File(scope.path(&at, file));
+            Some(Credential::FederatedTokenFile(SecretRef {
+                origin,
+                place: scope.report.place(&at),
+            }))
         }
         (None, None, None) => {
             scope

@@ -143,7 +143,7 @@ fn parse_url(text: &str) -> Result<Url, String> {
 }
 
 /// Whether this is a GUID in its usual form.
-pub(super) fn is_guid(text: &str) -> bool {
+pub(crate) fn is_guid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(index, byte)| match index {
             8 | 13 | 18 | 23 => byte == b'-',
