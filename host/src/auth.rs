@@ -158,7 +158,7 @@ impl Default for Pace {
             attempts: 4,
             first_pause: Duration::from_millis(500),
             // A person needs minutes to fix a secret; a minute heals soon and asks sixty times an hour at worst.
-            refused_for: Duration::from_secs(60),
+            refused_for: Duration::from_mins(1),
             troubled_for: Duration::from_secs(10),
         }
     }
@@ -251,7 +251,7 @@ impl Tokens {
         let failed = state
             .failed
             .as_ref()
-            .filter(|(_, until)| now < *until && *until - now <= millis(Duration::from_secs(3600)));
+            .filter(|(_, until)| now < *until && *until - now <= millis(Duration::from_hours(1)));
         match (&state.current, failed) {
             (Some(held), failed)
                 if now < held.expires_ms && now >= held.issued_ms - CLOCK_TURNED_MS =>

@@ -169,7 +169,7 @@ impl Config {
             vec![
                 place
                     .error(error.what)
-                    .help("the file must be one YAML document"),
+                    .help(error.help),
             ]
         })?;
         let tree = Arc::new(tree);
@@ -230,50 +230,14 @@ impl PipelineSection {
             .0
             .as_ref()
             .map(|part| part.check(&scope, &root.key("http")));
-        let folder = |key: &str, written: Option<&String>, default: PathBuf| match written {
-            Some(text) if text.trim().is_empty() => {
-                scope.report.add(
-                    &root.key(key).key("path"),
-                    "the path is empty",
-                    "name a folder",
-                );
-                default
-            }
-            Some(text) => PathBuf::from(text),
-            None => default,
-        };
-        let default = state_root
-            .unwrap_or(FilePath::new("sluicegate-state"))
-            .join(&name);
-        let written = self.state.0.as_ref().and_then(|state| state.path.as_ref());
-        let state_dir = folder("state", written, default);
-        let written = self
-            .dead_letter
-            .0
-            .as_ref()
-            .and_then(|letters| letters.path.as_ref());
-        let dead_letter_dir = folder("dead_letter", written, state_dir.join("dead-letters"));
-        let period = |key: &str, part: &Option<Part<Period>>, default, least, most| {
+        let (state_dir, dead_letter_dir) = self.folders(&scope, &name, state_root);
+        let period = |key: &str, part: &Option<Part<Period>>, default, bounds| {
             let written = part.as_ref().and_then(|part| part.0).map(|period| period.0);
-            let bounds = (Duration::from_secs(least), Duration::from_secs(most));
             let print = |time| Period(time).to_string();
             limits::in_range(report, &root.key(key), written, default, bounds, print)
         };
-        let (day, horizon) = (86_400, Duration::from_secs(8 * 86_400));
-        let identity_horizon = period(
-            "identity_horizon",
-            &self.identity_horizon,
-            horizon,
-            3600,
-            400 * day,
-        );
-        let drain_timeout = period(
-            "drain_timeout",
-            &self.drain_timeout,
-            Duration::from_secs(30),
-            0,
-            3600,
-        );
+        let horizon = (Duration::from_hours(1), Duration::from_hours(400 * 24));
+        let drain = (Duration::ZERO, Duration::from_hours(1));
         Some(Config {
             file: path.display().to_string().into(),
             name,
@@ -283,10 +247,50 @@ impl PipelineSection {
             state_dir,
             dead_letter_dir,
             http: http.unwrap_or_default(),
-            identity_horizon,
-            drain_timeout,
+            identity_horizon: period(
+                "identity_horizon",
+                &self.identity_horizon,
+                Duration::from_hours(8 * 24),
+                horizon,
+            ),
+            drain_timeout: period(
+                "drain_timeout",
+                &self.drain_timeout,
+                Duration::from_secs(30),
+                drain,
+            ),
             tree: Arc::clone(tree),
         })
+    }
+
+    /// Where state and dead letters are kept.
+    fn folders(
+        &self,
+        scope: &Scope<'_, '_>,
+        name: &str,
+        state_root: Option<&FilePath>,
+    ) -> (PathBuf, PathBuf) {
+        let folder = |key: &str, written: Option<&String>, default: PathBuf| match written {
+            Some(text) if text.trim().is_empty() => {
+                let at = Path::default().key(key).key("path");
+                scope.report.add(&at, "the path is empty", "name a folder");
+                default
+            }
+            Some(text) => PathBuf::from(text),
+            None => default,
+        };
+        let default = state_root
+            .unwrap_or(FilePath::new("sluicegate-state"))
+            .join(name);
+        let written = self.state.0.as_ref().and_then(|state| state.path.as_ref());
+        let state = folder("state", written, default);
+        let written = self
+            .dead_letter
+            .0
+            .as_ref()
+            .and_then(|letters| letters.path.as_ref());
+        let dead_letters = folder("dead_letter", written, state.join("dead-letters"));
+        (state, dead_letters)
     }
 }
 

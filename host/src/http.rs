@@ -67,7 +67,7 @@ impl fmt::Display for Origin {
 /// How long name, connection, proxy and TLS may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the head of a response may take: the API answers listings in well under a minute or not at all.
-const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a connection is kept for the next request; front doors close theirs after four minutes.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 /// Connections kept for one host: as many as the largest sensible `in_flight`.
@@ -360,7 +360,7 @@ pub fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
         Ok(seconds) => seconds.saturating_mul(1_000),
         Err(_) => date_ms(text)?.saturating_sub(now_ms),
     };
-    let most = millis(Duration::from_secs(3600));
+    let most = millis(Duration::from_hours(1));
     u64::try_from(wait_ms.clamp(LEAST_MS, most))
         .ok()
         .map(Duration::from_millis)

@@ -211,7 +211,7 @@ impl fmt::Debug for Redactor {
 /// The forms in which text may hold a value.
 fn forms(value: &str) -> Vec<String> {
     let encoded: String = url::form_urlencoded::byte_serialize(value.as_bytes()).collect();
-    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(value.as_bytes());
     let json = serde_json::Value::from(value).to_string();
     let mut forms = vec![
         value.to_owned(),
@@ -234,6 +234,15 @@ fn forms(value: &str) -> Vec<String> {
     }
     forms.retain(|form| form.len() >= LEAST_BYTES);
     forms
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |four: u8| char::from(DIGITS[usize::from(four)]);
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 #[cfg(test)]

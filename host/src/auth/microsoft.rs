@@ -90,7 +90,7 @@ pub(super) fn row(code: u64) -> Option<&'static Row> {
 /// A wait that a code asks for whatever the server says.
 pub(super) fn least_wait(code: u64) -> Option<Duration> {
     // 50196: the same token was asked for too often; less than five minutes makes it worse.
-    (code == 50_196).then_some(Duration::from_secs(300))
+    (code == 50_196).then_some(Duration::from_mins(5))
 }
 
 const fn at(code: u64, class: Class, what: &'static str, help: &'static str) -> Row {

@@ -43,9 +43,9 @@ pub(super) struct Endpoint {
 /// Answers are a few kilobytes; error pages of gateways may be more.
 const ANSWER_BYTES: usize = 1 << 20;
 /// For a server that does not say how long a token lasts.
-const UNKNOWN_LIFETIME: Duration = Duration::from_secs(300);
+const UNKNOWN_LIFETIME: Duration = Duration::from_mins(5);
 /// The longest life believed: Entra's own limit.
-const LONGEST_LIFETIME: Duration = Duration::from_secs(86_400);
+const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 impl Endpoint {
@@ -216,12 +216,11 @@ impl Endpoint {
         let row = code.and_then(microsoft::row);
         let name = word(refusal.error.as_ref());
         let class = class(status, row.map(|row| row.class), &name);
-        let mut what = format!("{self} refused to sign in");
-        match (code, name.as_str()) {
-            (Some(code), _) => what += &format!(" (AADSTS{code})"),
-            (None, "") => what += &format!(" (status {})", status.as_u16()),
-            (None, name) => what += &format!(" (`{name}`)"),
-        }
+        let reason = match (code, name.as_str()) {
+            (Some(code), _) => format!("AADSTS{code}"),
+            (None, "") => format!("status {}", status.as_u16()),
+            (None, name) => format!("`{name}`"),
+        };
         let (meaning, help) = match row {
             Some(row) => (row.what.to_owned(), row.help),
             None => (
@@ -229,27 +228,29 @@ impl Endpoint {
                 fallback_help(status, &name),
             ),
         };
-        if !meaning.is_empty() {
-            what += &format!(": {meaning}");
-        }
-        if code == Some(700_024)
-            && let Some(skew_ms) = skew_ms
-        {
-            what += &format!(
-                "; this machine's clock is {} s off the server's",
-                skew_ms / 1000
-            );
-        }
-        for (label, value) in [
+        let skew = match (code, skew_ms) {
+            (Some(700_024), Some(ms)) => format!("this clock is {} s off the server's", ms / 1000),
+            _ => String::new(),
+        };
+        let traces = [
             ("trace id", &refusal.trace_id),
             ("correlation id", &refusal.correlation_id),
             ("at", &refusal.timestamp),
-        ] {
-            let value = word(value.as_ref());
-            if !value.is_empty() {
-                what += &format!(", {label} {value}");
-            }
-        }
+        ]
+        .map(|(label, value)| match word(value.as_ref()).as_str() {
+            "" => String::new(),
+            value => format!("{label} {value}"),
+        });
+        let parts: Vec<String> = [meaning, skew]
+            .into_iter()
+            .chain(traces)
+            .filter(|part| !part.is_empty())
+            .collect();
+        let colon = if parts.is_empty() { "" } else { ": " };
+        let what = format!(
+            "{self} refused to sign in ({reason}){colon}{}",
+            parts.join(", ")
+        );
         let wait = code.and_then(microsoft::least_wait);
         AuthError::new(class, what, help).after(wait)
     }
@@ -262,7 +263,9 @@ impl Endpoint {
             return String::new();
         };
         let own = Redactor::new();
-        proof.iter().for_each(|(_, value)| own.learn(value));
+        for (_, value) in proof {
+            own.learn(value);
+        }
         let text = own.scrub(text);
         let text = self.redactor.scrub(&text);
         let first = text.split(" Trace ID").next().unwrap_or_default();

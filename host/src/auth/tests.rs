@@ -30,15 +30,18 @@ impl Clock for TestClock {
     }
 }
 
-/// What the server is asked and what it will answer: status, headers, body.
+/// Status, headers, body.
+type Answer = (u16, Vec<(&'static str, String)>, String);
+
+/// What the server is asked and what it will answer.
 #[derive(Default)]
 struct Script {
     asked: Mutex<Vec<(String, String)>>,
-    answers: Mutex<VecDeque<(u16, Vec<(&'static str, String)>, String)>>,
+    answers: Mutex<VecDeque<Answer>>,
 }
 
 impl Script {
-    fn say(&self, status: u16, body: impl ToString) {
+    fn say(&self, status: u16, body: impl fmt::Display) {
         self.answers
             .lock()
             .unwrap()
@@ -346,7 +349,7 @@ async fn a_wait_that_the_server_asks_for_is_passed_on() {
     let error = world.error().await;
     assert_eq!(
         (error.class, error.retry_after),
-        (Class::Transient, Some(Duration::from_secs(120)))
+        (Class::Transient, Some(Duration::from_mins(2)))
     );
     world.pass(100);
     let wait = world.error().await.retry_after;
@@ -358,7 +361,7 @@ async fn a_wait_that_the_server_asks_for_is_passed_on() {
     world.pass(21);
     assert_eq!(
         world.error().await.retry_after,
-        Some(Duration::from_secs(300))
+        Some(Duration::from_mins(5))
     );
 }
 
@@ -386,10 +389,10 @@ async fn answers_without_a_usable_token_are_failures() {
     }
 }
 
-#[tokio::test]
-async fn every_documented_refusal_is_classed_named_and_explained() {
+/// Section 2.6 of the client contract: status, error, code, what it means, a word of the help.
+const REFUSALS: &[(u16, &str, u64, Class, &str)] = {
     use Class::{Misconfigured, Transient, Unauthorised};
-    for (status, error, code, class, help) in [
+    &[
         (
             401,
             "invalid_client",
@@ -492,7 +495,12 @@ async fn every_documented_refusal_is_classed_named_and_explained() {
         (429, "invalid_request", 90_055, Transient, ""),
         (400, "invalid_client", 50_196, Transient, ""),
         (400, "invalid_client", 999_999, Unauthorised, "client_id"),
-    ] {
+    ]
+};
+
+#[tokio::test]
+async fn every_documented_refusal_is_classed_named_and_explained() {
+    for &(status, error, code, class, help) in REFUSALS {
         let world = World::new().await;
         (0..4).for_each(|_| world.script.refuse(status, error, code));
         let found = world.error().await;
@@ -506,7 +514,7 @@ async fn every_documented_refusal_is_classed_named_and_explained() {
             assert!(found.what.contains(part), "{code}: {found}");
         }
         assert!(found.help.contains(help), "{code}: {found}");
-        assert_eq!(found.help.is_empty(), class == Transient, "{code}");
+        assert_eq!(found.help.is_empty(), class == Class::Transient, "{code}");
     }
 }
 

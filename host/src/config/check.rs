@@ -39,7 +39,7 @@ impl Scope<'_, '_> {
         match parse_url(text) {
             Ok(url) => Some(url),
             Err(why) => {
-                let help = "write it like `https://login.example.com` or `http://127.0.0.1:8080`";
+                let help = "write it like `https://host.example.com` or `http://127.0.0.1:8080`";
                 // A password may stand in it, so it is not repeated.
                 self.report
                     .add(at, format!("not a usable address: {why}"), help);
@@ -127,7 +127,10 @@ fn parse_url(text: &str) -> Result<Url, String> {
     if text.contains(['\\', ' ']) || text.chars().any(char::is_control) {
         return Err("it has a blank, a backslash or a control character".to_owned());
     }
-    let mut url = Url::parse(text).map_err(|error| error.to_string())?;
+    let mut url = Url::parse(text).map_err(|error| match error {
+        url::ParseError::RelativeUrlWithoutBase => "it has no scheme".to_owned(),
+        other => other.to_string(),
+    })?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(format!("`{}` is neither http nor https", url.scheme()));
     }

@@ -115,7 +115,8 @@ impl de::Error for Halt {
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
         let found = match unexpected {
             Unexpected::Bool(_) => "`true` or `false`",
-            Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => "a number",
+            Unexpected::Unsigned(_) | Unexpected::Signed(_) => "a number",
+            Unexpected::Float(_) => "a number with a fraction",
             Unexpected::Str(_) | Unexpected::Char(_) => "text",
             Unexpected::Unit | Unexpected::Option => "nothing",
             Unexpected::Seq => "a list",
@@ -157,7 +158,10 @@ impl de::Error for Halt {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        let mut halt = Self::new(format!("key `{field}` is missing"), String::new());
+        let mut halt = Self::new(
+            format!("key `{field}` is missing"),
+            format!("add `{field}: ...`"),
+        );
         halt.missing = Some(field);
         halt
     }
@@ -233,12 +237,12 @@ impl<'n> Deserializer<'n> for Decoder<'n, '_> {
             Value::Text(text) => visitor.visit_borrowed_str(text),
             Value::List(items) => visitor.visit_seq(Items {
                 of: &self,
-                items,
+                list: items,
                 next: 0,
             }),
             Value::Map(entries) => visitor.visit_map(Entries {
                 of: &self,
-                entries,
+                map: entries,
                 next: 0,
                 fields: None,
             }),
@@ -281,7 +285,7 @@ impl<'n> Deserializer<'n> for Decoder<'n, '_> {
         visitor
             .visit_map(Entries {
                 of: &self,
-                entries,
+                map: entries,
                 next: 0,
                 fields: Some(fields),
             })
@@ -354,7 +358,7 @@ fn needs_colon(name: &str) -> Halt {
 /// A list whose bad items are noted and passed over only where the items are [`Part`]s.
 struct Items<'a, 'n, 'r> {
     of: &'a Decoder<'n, 'r>,
-    items: &'n [Node],
+    list: &'n [Node],
     next: usize,
 }
 
@@ -365,7 +369,7 @@ impl<'n> SeqAccess<'n> for Items<'_, 'n, '_> {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Halt> {
-        let Some(item) = self.items.get(self.next) else {
+        let Some(item) = self.list.get(self.next) else {
             return Ok(None);
         };
         let path = self.of.path.index(self.next);
@@ -403,7 +407,7 @@ impl<'n> SeqAccess<'n> for One<'n, '_> {
 /// A map; with `fields`, keys that are not among them are noted and passed over.
 struct Entries<'a, 'n, 'r> {
     of: &'a Decoder<'n, 'r>,
-    entries: &'n [(super::yaml::Key, Node)],
+    map: &'n [(super::yaml::Key, Node)],
     next: usize,
     fields: Option<&'static [&'static str]>,
 }
@@ -412,7 +416,7 @@ impl<'n> MapAccess<'n> for Entries<'_, 'n, '_> {
     type Error = Halt;
 
     fn next_key_seed<K: DeserializeSeed<'n>>(&mut self, seed: K) -> Result<Option<K::Value>, Halt> {
-        while let Some((key, _)) = self.entries.get(self.next) {
+        while let Some((key, _)) = self.map.get(self.next) {
             self.next += 1;
             match self.fields {
                 Some(fields) if !fields.contains(&key.text.as_str()) => {
@@ -433,7 +437,7 @@ impl<'n> MapAccess<'n> for Entries<'_, 'n, '_> {
     }
 
     fn next_value_seed<V: DeserializeSeed<'n>>(&mut self, seed: V) -> Result<V::Value, Halt> {
-        let (key, value) = &self.entries[self.next - 1];
+        let (key, value) = &self.map[self.next - 1];
         seed.deserialize(self.of.child(value, self.of.path.key(&key.text)))
     }
 }

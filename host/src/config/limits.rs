@@ -87,7 +87,7 @@ impl Default for Limits {
             requests_per_minute: 2000,
             in_flight: 32,
             memory: 64 << 20,
-            call_timeout: Duration::from_secs(300),
+            call_timeout: Duration::from_mins(5),
             cpu_timeout: Duration::from_secs(5),
             requests_per_call: 10_000,
             splits_per_call: 10_000,
@@ -105,126 +105,102 @@ impl Default for Limits {
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
+const SECOND: u64 = 1_000;
 
 impl Limits {
     /// These limits with what the section at `path` sets; what is out of range is reported.
     #[must_use]
     pub fn with(&self, section: &LimitsSection, path: &Path, report: &Report<'_>) -> Self {
-        let count = |key, value: Option<u32>, default: u32, most: u32| {
-            in_range(report, &path.key(key), value, default, (1, most), |n| {
-                n.to_string()
-            })
-        };
-        let size = |key, value: Option<Size>, default: u64, least: u64, most: u64| {
-            let value = value.map(|size| size.0);
-            let print = |bytes| Size(bytes).to_string();
-            in_range(report, &path.key(key), value, default, (least, most), print)
-        };
-        let period = |key, value: Option<Period>, default: Duration, least_ms, most_s| {
-            let bounds = (Duration::from_millis(least_ms), Duration::from_secs(most_s));
-            let value = value.map(|period| period.0);
-            let print = |time| Period(time).to_string();
-            in_range(report, &path.key(key), value, default, bounds, print)
-        };
-        // Each of these stays below 4 GiB, so nothing is cut off.
-        let small = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
-        let memory = size(
-            "memory",
-            section.memory,
-            self.memory as u64,
-            MIB,
-            4 * GIB - 1,
-        );
-        let batch_bytes = u64::from(self.batch_bytes);
-        let event_bytes = u64::from(self.event_bytes);
-        Self {
-            requests_per_minute: count(
-                "requests_per_minute",
-                section.requests_per_minute,
-                self.requests_per_minute,
-                10_000_000,
-            ),
-            in_flight: count(
-                "in_flight",
-                section.in_flight,
-                small(self.in_flight as u64),
-                1024,
-            ) as usize,
-            memory: usize::try_from(memory).unwrap_or(usize::MAX),
-            call_timeout: period(
-                "call_timeout",
-                section.call_timeout,
-                self.call_timeout,
-                100,
-                86_400,
-            ),
-            cpu_timeout: period(
-                "cpu_timeout",
-                section.cpu_timeout,
-                self.cpu_timeout,
-                10,
-                3600,
-            ),
-            requests_per_call: count(
-                "requests_per_call",
-                section.requests_per_call,
-                self.requests_per_call,
-                10_000_000,
-            ),
-            splits_per_call: count(
-                "splits_per_call",
-                section.splits_per_call,
-                self.splits_per_call,
-                1_000_000,
-            ),
-            batch_events: count(
-                "batch_events",
-                section.batch_events,
-                self.batch_events,
-                100_000,
-            ),
-            batch_bytes: small(size(
-                "batch_bytes",
-                section.batch_bytes,
-                batch_bytes,
-                KIB,
-                64 * MIB,
-            )),
-            event_bytes: small(size(
-                "event_bytes",
-                section.event_bytes,
-                event_bytes,
-                KIB,
-                GIB,
-            )),
-            output_bytes: size(
-                "output_bytes",
-                section.output_bytes,
-                self.output_bytes,
-                KIB,
-                u64::MAX,
-            ),
-            response_bytes: size(
-                "response_bytes",
-                section.response_bytes,
-                self.response_bytes,
-                KIB,
-                64 * GIB,
-            ),
-            state_bytes: size(
-                "state_bytes",
-                section.state_bytes,
-                self.state_bytes,
-                KIB,
-                GIB,
-            ),
-            log_lines_per_second: count(
-                "log_lines_per_second",
-                section.log_lines_per_second,
-                self.log_lines_per_second,
-                1_000_000,
-            ),
+        let checked = Checked { report, path };
+        macro_rules! check {
+            ($kind:ident, $field:ident, $least:expr, $most:expr) => {
+                checked.$kind(
+                    stringify!($field),
+                    section.$field,
+                    self.$field,
+                    ($least, $most),
+                )
+            };
         }
+        Self {
+            requests_per_minute: check!(count, requests_per_minute, 1, 10_000_000),
+            // More connections than this to one host help nobody.
+            in_flight: check!(count, in_flight, 1, 1024),
+            // A component's memory is addressed with 32 bits.
+            memory: check!(size, memory, MIB, 4095 * MIB),
+            call_timeout: check!(period, call_timeout, SECOND / 10, 86_400 * SECOND),
+            cpu_timeout: check!(period, cpu_timeout, 20, 3_600 * SECOND),
+            requests_per_call: check!(count, requests_per_call, 1, 10_000_000),
+            splits_per_call: check!(count, splits_per_call, 1, 1_000_000),
+            batch_events: check!(count, batch_events, 1, 100_000),
+            batch_bytes: check!(size, batch_bytes, KIB, 64 * MIB),
+            event_bytes: check!(size, event_bytes, KIB, GIB),
+            output_bytes: check!(size, output_bytes, KIB, 1024 * GIB),
+            response_bytes: check!(size, response_bytes, KIB, 64 * GIB),
+            state_bytes: check!(size, state_bytes, KIB, GIB),
+            log_lines_per_second: check!(count, log_lines_per_second, 1, 1_000_000),
+        }
+    }
+}
+
+/// What a limit can be kept in.
+trait Number: Copy + TryInto<u64> + TryFrom<u64> {}
+
+impl<T: Copy + TryInto<u64> + TryFrom<u64>> Number for T {}
+
+/// Values of a section on their way to what they are checked for.
+struct Checked<'a, 'n> {
+    report: &'a Report<'n>,
+    path: &'a Path,
+}
+
+impl Checked<'_, '_> {
+    fn count<T: Number>(&self, key: &str, value: Option<u32>, default: T, bounds: (u64, u64)) -> T {
+        self.number(key, value.map(u64::from), default, bounds, |number| {
+            number.to_string()
+        })
+    }
+
+    fn size<T: Number>(&self, key: &str, value: Option<Size>, default: T, bounds: (u64, u64)) -> T {
+        let value = value.map(|size| size.0);
+        self.number(key, value, default, bounds, |bytes| Size(bytes).to_string())
+    }
+
+    fn number<T: Number>(
+        &self,
+        key: &str,
+        value: Option<u64>,
+        default: T,
+        bounds: (u64, u64),
+        print: impl Fn(u64) -> String,
+    ) -> T {
+        let wide = default.try_into().unwrap_or(u64::MAX);
+        let number = in_range(self.report, &self.path.key(key), value, wide, bounds, print);
+        // The bounds fit the type of every field on every machine that runs this.
+        T::try_from(number).unwrap_or(default)
+    }
+
+    fn period(
+        &self,
+        key: &str,
+        value: Option<Period>,
+        default: Duration,
+        (least_ms, most_ms): (u64, u64),
+    ) -> Duration {
+        let bounds = (
+            Duration::from_millis(least_ms),
+            Duration::from_millis(most_ms),
+        );
+        let value = value.map(|period| period.0);
+        let print = |time| Period(time).to_string();
+        in_range(
+            self.report,
+            &self.path.key(key),
+            value,
+            default,
+            bounds,
+            print,
+        )
     }
 }
 

@@ -256,9 +256,11 @@ pub(super) fn check_plugin(scope: &Scope<'_, '_>, at: &Path, text: &str) -> Plug
         .extension()
         .is_some_and(|end| end == "wasm");
     if !is_wasm && !text.contains('/') {
-        let known = super::report::suggest(text, BUILT_IN);
-        let help =
-            format!("{known}; a plugin of your own is named by its path, such as `./my.wasm`");
+        let known = match super::report::suggest(text, BUILT_IN) {
+            question if question.ends_with('?') => question,
+            known => format!("{known}."),
+        };
+        let help = format!("{known} A plugin of your own is named by its path: `./my.wasm`");
         scope
             .report
             .add(at, format!("there is no plugin `{text}`"), help);

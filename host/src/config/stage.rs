@@ -21,7 +21,7 @@ pub enum StageSection {
     Filter(FilterSection),
     /// Runs events through a plugin.
     Wasm(WasmSection),
-    /// Adds where addresses are, from MaxMind databases.
+    /// Adds where addresses are, from `MaxMind` databases.
     Geoip(GeoipSection),
     /// Takes `user_agent.original` apart into name, version, system and device.
     UserAgent(UserAgentSection),
@@ -59,7 +59,7 @@ pub struct WasmSection {
     pub grants: Part<GrantsSection>,
 }
 
-/// Adds where addresses are, from MaxMind databases. At least one of them is needed.
+/// Adds where addresses are, from `MaxMind` databases. At least one of them is needed.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "geoip")]

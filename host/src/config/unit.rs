@@ -63,7 +63,7 @@ impl Period {
 
 impl fmt::Display for Size {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let fits = |(_, factor): &&(&str, u64)| self.0 >= *factor && self.0 % factor == 0;
+        let fits = |(_, factor): &&(&str, u64)| self.0 > 0 && self.0.is_multiple_of(*factor);
         match SIZES[..3].iter().find(fits) {
             Some((unit, factor)) => write!(formatter, "{}{unit}", self.0 / factor),
             None => write!(formatter, "{}B", self.0),
@@ -74,8 +74,9 @@ impl fmt::Display for Size {
 impl fmt::Display for Period {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
-        let fits = |(_, factor): &&(&str, u64)| millis.is_multiple_of(u128::from(*factor));
-        let (unit, factor) = PERIODS.iter().rev().find(fits).unwrap_or(&PERIODS[0]);
+        let fits =
+            |(_, factor): &&(&str, u64)| millis > 0 && millis.is_multiple_of(u128::from(*factor));
+        let (unit, factor) = PERIODS.iter().rev().find(fits).unwrap_or(&PERIODS[1]);
         write!(formatter, "{}{unit}", millis / u128::from(*factor))
     }
 }

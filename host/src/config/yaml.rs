@@ -7,6 +7,7 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
+use serde_saphyr::budget::BudgetBreach;
 
 /// A place in the file; both count from 1. Line 0 means unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,8 +106,10 @@ impl Node {
 pub struct NotYaml {
     /// Where.
     pub at: Position,
-    /// What the parser says.
+    /// What is wrong.
     pub what: String,
+    /// What to do.
+    pub help: &'static str,
 }
 
 /// Reads one YAML document.
@@ -125,27 +128,51 @@ pub fn parse(text: &str) -> Result<Node, NotYaml> {
     };
     serde_saphyr::from_str_with_options::<Node>(text, options).map_err(|error| {
         let error = error.without_snippet();
+        let (what, help) = words(error);
         NotYaml {
             at: error.location().map(Position::from).unwrap_or_default(),
-            what: first_line(&sentence(error)),
+            what,
+            help,
         }
     })
 }
 
-/// The parser's words, without text from the file, which may hold a secret.
-fn sentence(error: &serde_saphyr::Error) -> String {
+/// The parser's words, without the place, which stands elsewhere.
+fn words(error: &serde_saphyr::Error) -> (String, &'static str) {
+    use serde_saphyr::Error;
     match error {
-        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
-            format!("key `{key}` stands twice in one map")
+        Error::DuplicateMappingKey { key: Some(key), .. } => (
+            format!("key `{key}` stands twice in one map"),
+            "keep one of them",
+        ),
+        Error::Eof { .. } => (
+            "the file is empty".to_owned(),
+            "a pipeline has `source` and `sinks`",
+        ),
+        Error::MultipleDocuments { .. } => {
+            (TWO_DOCUMENTS.to_owned(), "make a file for each pipeline")
         }
-        serde_saphyr::Error::Eof { .. } => "the file is empty".to_owned(),
-        other => other.to_string(),
+        Error::Budget {
+            breach: BudgetBreach::Documents { .. },
+            ..
+        } => (TWO_DOCUMENTS.to_owned(), "make a file for each pipeline"),
+        Error::Budget { .. } => {
+            let help = "make several smaller pipelines, and use fewer anchors and aliases";
+            ("the file is too large or too deep".to_owned(), help)
+        }
+        other => {
+            let text = other.to_string();
+            let text = text.lines().next().unwrap_or_default();
+            let text = text.find(" at line ").map_or(text, |end| &text[..end]);
+            (
+                format!("this is not YAML: {}", text.trim()),
+                "indent with blanks, and close what is opened",
+            )
+        }
     }
 }
 
-fn first_line(text: &str) -> String {
-    text.lines().next().unwrap_or_default().trim().to_owned()
-}
+const TWO_DOCUMENTS: &str = "the file holds more than one YAML document";
 
 impl<'de> Deserialize<'de> for Node {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -172,7 +172,7 @@ impl Connector {
         let mut tcp = HttpConnector::new_with_resolver(Resolver(GaiResolver::new()));
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
+        tcp.set_keepalive(Some(Duration::from_mins(1)));
         Self { tcp, route }
     }
 }
@@ -220,11 +220,11 @@ async fn tunnel(
         .host()
         .ok_or_else(|| failed("the address has no host"))?;
     let port = target.port_u16().unwrap_or(443);
-    let mut request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n");
-    if let Some(login) = login.and_then(|login| login.to_str().ok()) {
-        request.push_str(&format!("Proxy-Authorization: {login}\r\n"));
-    }
-    request.push_str("\r\n");
+    let login = match login.and_then(|login| login.to_str().ok()) {
+        Some(login) => format!("Proxy-Authorization: {login}\r\n"),
+        None => String::new(),
+    };
+    let request = format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n{login}\r\n");
     let mut stream = io.into_inner();
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
