@@ -1,4 +1,5 @@
 //! The host library (being assembled).
+pub mod append_file;
 pub mod clock;
 pub mod error;
 pub mod event;

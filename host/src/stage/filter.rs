@@ -1,0 +1,1 @@
+//! Keeps or drops events by the value of one field.
