@@ -42,6 +42,7 @@ pub struct SqliteLedger {
     /// Looks identities up; apart from the other, so that no report delays the line.
     lookups: Option<Reader>,
     reports: Option<Reader>,
+    /// The writer's is the first.
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -160,15 +161,22 @@ impl SqliteLedger {
 }
 
 impl Drop for SqliteLedger {
-    /// Ends the threads before the lock is given back. The writer's connection closes last but for the
-    /// filters', so the log is folded into the database: a clean stop.
+    /// Ends the threads before the lock is given back; the writer last, since the last connection that
+    /// is closed, alone, folds the log into the database: that is a clean stop.
     fn drop(&mut self) {
         self.memory.close();
-        drop((self.lookups.take(), self.reports.take(), self.writer.take()));
+        drop((self.lookups.take(), self.reports.take()));
+        let writer = if self.threads.is_empty() {
+            None
+        } else {
+            Some(self.threads.remove(0))
+        };
         for thread in self.threads.drain(..) {
             // A thread that panicked has said so already.
             drop(thread.join());
         }
+        drop(self.writer.take());
+        drop(writer.map(JoinHandle::join));
     }
 }
 
@@ -237,7 +245,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn commit(&self, commit: Commit, now_ms: i64) -> Result<(), Error> {
-        self.write(true, move |store| write::commit(store, commit, now_ms))
+        self.write(true, move |store| write::commit(store, &commit, now_ms))
             .await
     }
 

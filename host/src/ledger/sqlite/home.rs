@@ -19,6 +19,8 @@ const LOCK: &str = "ledger.lock";
 /// Made when the running program met damage, so that the next start looks closely.
 const SUSPECT: &str = "ledger.suspect";
 const QUARANTINE: &str = "quarantine";
+/// A disk that damages so many databases needs a person.
+const QUARANTINE_LIMIT: u32 = 1000;
 
 /// The directory, held as long as this lives.
 #[derive(Debug)]
@@ -204,10 +206,12 @@ impl Home {
                 .recursive(true)
                 .mode(0o700)
                 .create(&directory)?;
-            let free = (1_u32..)
+            let free = (1..=QUARANTINE_LIMIT)
                 .map(|number| directory.join(format!("ledger-{number}.db")))
                 .find(|path| !path.exists());
-            let kept = free.ok_or_else(|| io::Error::other("no free name"))?;
+            let kept = free.ok_or_else(|| {
+                io::Error::other("`quarantine/` is full; look at what is in it and clear it")
+            })?;
             for suffix in ["-wal", "-shm", ""] {
                 let mut to = kept.clone().into_os_string();
                 to.push(suffix);

@@ -107,7 +107,9 @@ impl Memory {
             let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
             if let Some(state @ Day::Building(_)) = inner.days.get_mut(&day) {
                 if let Day::Building(moved) = state {
-                    moved.iter().for_each(|&key| filter.add(key));
+                    for &key in moved.iter() {
+                        filter.add(key);
+                    }
                 }
                 *state = Day::Ready(filter);
             }
@@ -209,7 +211,7 @@ impl Memory {
         let whole = for_each_key(db, day, |key| {
             filter.add(key);
             rows += 1;
-            rows % ROWS_PER_LOOK != 0 || !self.closing.load(Ordering::Relaxed)
+            !rows.is_multiple_of(ROWS_PER_LOOK) || !self.closing.load(Ordering::Relaxed)
         })?;
         Ok(whole.then_some(filter))
     }
@@ -228,7 +230,9 @@ impl Inner {
                 None
             }
             Day::Ready(filter) => {
-                keys.into_iter().for_each(|key| filter.add(key));
+                for key in keys {
+                    filter.add(key);
+                }
                 filter.is_full().then(|| (day, filter.capacity() * 2))
             }
         }

@@ -1,5 +1,6 @@
 //! The ledger against its promises: one by one, against the model, and after crashes.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::error::Kind;
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::{Counts, DAY_MS, MARGIN_MS, Split};
 
-const HORIZON: Duration = Duration::from_secs(2 * 86_400);
+const HORIZON: Duration = Duration::from_hours(48);
 const HOUR_MS: i64 = 3_600_000;
 
 fn open(directory: &TempDir) -> SqliteLedger {
@@ -390,7 +391,7 @@ async fn a_newer_ledger_and_a_foreign_database_are_refused() {
         Connection::open(&path)
             .unwrap()
             .execute_batch(pragma)
-            .unwrap()
+            .unwrap();
     };
     let refusal = || SqliteLedger::open(&directory.path().join("state"), HORIZON).unwrap_err();
     change("PRAGMA user_version = 2");
@@ -595,7 +596,7 @@ async fn view(ledger: &dyn Ledger) -> String {
             ledger.state(&stream).await,
             ledger.position(&number.to_string()).await,
         );
-        view += &format!("\n{known:?} {status:?} {state:?} {position:?}");
+        write!(view, "\n{known:?} {status:?} {state:?} {position:?}").unwrap();
     }
     view
 }

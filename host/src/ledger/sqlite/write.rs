@@ -250,13 +250,13 @@ fn lose(
     reason: String,
     now_ms: i64,
 ) -> rusqlite::Result<()> {
-    let lost = db
+    let changed = db
         .prepare_cached(
             "UPDATE split SET phase = 'lost', quarantined = 0, settled_ms = ?3, reason = ?4,
              payload = x'' WHERE stream = ?1 AND id = ?2 AND phase = 'reading'",
         )?
         .execute((stream, &split.id, now_ms, &reason))?;
-    if lost == 0 {
+    if changed == 0 {
         return Ok(());
     }
     let created_ms = db
@@ -291,7 +291,7 @@ fn declare(db: &Connection, stream: i64, loss: &Loss) -> rusqlite::Result<()> {
 }
 
 /// Commits a piece of the line.
-pub(super) fn commit(store: &mut Store, commit: Commit, now_ms: i64) -> rusqlite::Result<()> {
+pub(super) fn commit(store: &mut Store, commit: &Commit, now_ms: i64) -> rusqlite::Result<()> {
     let mut keys = Vec::new();
     for (stream, identities) in &commit.identities {
         let mask = Mask::of(&stream.tenant);

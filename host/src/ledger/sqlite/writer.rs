@@ -20,13 +20,15 @@ pub(super) const QUEUE: usize = 256;
 /// Most requests in one transaction, so that the first does not wait for ever.
 const GROUP: usize = 256;
 
+/// Does the work, or learns why it cannot be done; the answer is given after the commit.
+type Run = Box<dyn FnOnce(Result<&mut Store, &Error>) -> Answer + Send>;
 type Answer = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
 /// A request: given the store, or why there is none.
 pub(super) struct Job {
     /// Whether its effect must survive a power cut.
     durable: bool,
-    run: Box<dyn FnOnce(Result<&mut Store, &Error>) -> Answer + Send>,
+    run: Run,
 }
 
 impl Job {
