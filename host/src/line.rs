@@ -23,10 +23,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::SharedClock;
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::DeadLetters;
 use crate::error::Error;
 use crate::event::{Batch, Event, Identity, Refused, StreamKey};
-use crate::ledger::{Counts, Ledger, SplitKey};
+use crate::ledger::{Commit, Counts, Ledger, SplitKey};
 use crate::sink::{Positions, Sink};
 use crate::source::Closed;
 use crate::stage::Stage;
@@ -118,7 +118,7 @@ pub struct Parts {
     /// Where events go; each gets every event.
     pub sinks: Vec<Box<dyn Sink>>,
     /// Where refused events are kept.
-    pub dead_letter: DeadLetter,
+    pub dead_letter: DeadLetters,
     /// The time of commits.
     pub clock: SharedClock,
 }
@@ -386,28 +386,29 @@ fn keep<T>(items: Vec<T>, keep: impl Iterator<Item = bool>) -> Vec<T> {
     items.into_iter().zip(keep).filter_map(|(item, keep)| keep.then_some(item)).collect()
 }
 
-/// Name under which the dead letters' length is committed.
-const DEAD_LETTER_POSITION: &str = "dead_letter";
-
 async fn recover(
     ledger: &dyn Ledger,
     sinks: &mut [Box<dyn Sink>],
-    dead_letter: &mut DeadLetter,
+    dead_letter: &mut DeadLetters,
     clock: &SharedClock,
 ) -> Result<(), Error> {
     let mut positions = Positions::new();
     for sink in sinks {
-        let mut committed = Positions::new();
-        for name in sink.position_names() {
-            if let Some(position) = ledger.position(&name).await? {
-                committed.insert(name, position);
-            }
-        }
+        let committed = committed(ledger, sink.position_names()).await?;
         positions.extend(sink.recover(&committed).await?);
     }
-    let committed = ledger.position(DEAD_LETTER_POSITION).await?;
-    let length = dead_letter.recover(committed).await?;
-    positions.insert(DEAD_LETTER_POSITION.into(), length);
-    let commit = crate::ledger::Commit { positions, ..crate::ledger::Commit::default() };
+    let committed = committed(ledger, dead_letter.position_names()).await?;
+    positions.extend(dead_letter.recover(&committed)?);
+    let commit = Commit { positions, ..Commit::default() };
     ledger.commit(commit, clock.now_ms()).await
+}
+
+async fn committed(ledger: &dyn Ledger, names: Vec<String>) -> Result<Positions, Error> {
+    let mut committed = Positions::new();
+    for name in names {
+        if let Some(position) = ledger.position(&name).await? {
+            committed.insert(name, position);
+        }
+    }
+    Ok(committed)
 }

@@ -59,3 +59,15 @@ pub trait Sink: Send {
     /// ever, so a sink that keeps positions must first undo a partial write.
     async fn write(&mut self, batches: &[Batch]) -> Result<Written, Error>;
 }
+
+/// The events' bodies, each with its newline.
+fn lines(batches: &[Batch]) -> Vec<u8> {
+    let events: usize = batches.iter().map(|batch| batch.events.len()).sum();
+    let bytes: usize = batches.iter().map(Batch::bytes).sum();
+    let mut lines = Vec::with_capacity(bytes + events);
+    for event in batches.iter().flat_map(|batch| &batch.events) {
+        lines.extend_from_slice(&event.body);
+        lines.push(b'\n');
+    }
+    lines
+}

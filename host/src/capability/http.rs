@@ -8,7 +8,6 @@
 mod body;
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
@@ -17,7 +16,6 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error as HttpError, ForbiddenHeaderFilter, RequestOptions, WasiBody,
@@ -25,8 +23,9 @@ use wasmtime_wasi_http::{
 };
 
 use crate::auth::{AuthError, Class, Credentials, Token};
-use crate::http::Client;
-use crate::limiter::{Limiter, Permit, Priority};
+use crate::clock::SharedClock;
+use crate::http::{Client, Origin, retry_after};
+use crate::limiter::{GlobalLimiter, GlobalPermit, Limiter, Permit, Priority};
 use crate::source::{Failure, Scope};
 
 /// Largest body that a plugin may send. Audit sources send none; a token never passes here.
@@ -45,44 +44,9 @@ pub const GLOBAL_IN_FLIGHT: usize = 1_024;
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("sluicegate/", env!("CARGO_PKG_VERSION")));
 
-/// Scheme, host and port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Origin {
-    scheme: String,
-    host: String,
-    port: u16,
-}
-
-impl Origin {
-    /// The origin of an absolute `http` or `https` URL without userinfo.
-    pub fn of(url: &url::Url) -> Option<Self> {
-        if !url.username().is_empty() || url.password().is_some() {
-            return None;
-        }
-        matches!(url.scheme(), "http" | "https").then_some(())?;
-        Some(Self {
-            scheme: url.scheme().to_owned(),
-            host: url.host_str()?.to_owned(),
-            port: url.port_or_known_default()?,
-        })
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scheme, host, port } = self;
-        match (scheme.as_str(), port) {
-            ("http", 80) | ("https", 443) => write!(formatter, "{scheme}://{host}"),
-            _ => write!(formatter, "{scheme}://{host}:{port}"),
-        }
-    }
-}
-
 /// A credential and the only requests that it is for.
 #[derive(Clone)]
 pub struct Bound {
-    /// The origin it is sent to.
-    pub origin: Origin,
     /// What the path has to begin with; `/` for everything at the origin.
     pub path_prefix: String,
     /// Where tokens come from.
@@ -100,7 +64,8 @@ pub struct Egress {
     /// Budget of the tenant: requests a minute, requests in flight.
     pub budget: (u32, usize),
     limiters: Mutex<HashMap<String, Arc<Limiter>>>,
-    global: Arc<Semaphore>,
+    global: Arc<GlobalLimiter>,
+    clock: SharedClock,
     requests: AtomicU64,
 }
 
@@ -125,10 +90,12 @@ impl Egress {
         origins: Vec<Origin>,
         bound: Option<Bound>,
         budget: (u32, usize),
-        global: Arc<Semaphore>,
+        global: Arc<GlobalLimiter>,
+        clock: SharedClock,
     ) -> Self {
         let limiters = Mutex::default();
-        Self { client, origins, bound, budget, limiters, global, requests: AtomicU64::new(0) }
+        let requests = AtomicU64::new(0);
+        Self { client, origins, bound, budget, limiters, global, clock, requests }
     }
 
     /// Requests sent so far.
@@ -146,7 +113,7 @@ impl Egress {
     /// The credential for a request, if it is one that the credential is for.
     fn credential(&self, url: &url::Url, origin: &Origin) -> Option<Arc<dyn Credentials>> {
         let bound = self.bound.as_ref()?;
-        let ours = bound.origin == *origin && url.path().starts_with(&bound.path_prefix);
+        let ours = bound.credentials.origin() == origin && url.path().starts_with(&bound.path_prefix);
         ours.then(|| bound.credentials.clone())
     }
 }
@@ -223,7 +190,8 @@ impl HttpHooks {
         let Some(egress) = self.egress.clone() else {
             return Err(denied(format!("{} may not use HTTP here", self.place), &self.trouble));
         };
-        let url = url::Url::parse(&request.uri().to_string()).ok();
+        let plain = |url: &url::Url| url.username().is_empty() && url.password().is_none();
+        let url = url::Url::parse(&request.uri().to_string()).ok().filter(plain);
         let origin = url.as_ref().and_then(Origin::of);
         let (Some(url), Some(origin)) = (url, origin) else {
             let reason = format!("{} asked for a URL that is not plain http or https", self.place);
@@ -247,7 +215,6 @@ impl HttpHooks {
             credentials: egress.credential(&url, &origin),
             limiter: egress.limiter(&self.quota_key),
             egress,
-            url,
             priority: self.priority,
             response_bytes: self.response_bytes,
             trouble: self.trouble.clone(),
@@ -260,7 +227,6 @@ struct Outgoing {
     egress: Arc<Egress>,
     credentials: Option<Arc<dyn Credentials>>,
     limiter: Arc<Limiter>,
-    url: url::Url,
     priority: Priority,
     response_bytes: u64,
     trouble: Trouble,
@@ -276,12 +242,12 @@ impl Outgoing {
         let mut renewed = false;
         loop {
             let token = self.attach(&mut parts.headers).await?;
-            let permit = self.permit().await?;
+            let permits = self.permits().await;
             let request = Request::from_parts(parts.clone(), Full::new(body.clone()));
             FIRST_REQUEST.get_or_init(|| STARTED.get_or_init(Instant::now).elapsed());
             self.egress.requests.fetch_add(1, Ordering::Relaxed);
             let response = self.egress.client.send(request).await.map_err(|error| {
-                let reason = format!("{}: {error}", self.url.host_str().unwrap_or_default());
+                let reason = error.to_string();
                 note(&self.trouble, Failure::Retry { after: None, affects: Scope::Split, reason });
                 HttpError::ConnectionTerminated
             })?;
@@ -293,7 +259,7 @@ impl Outgoing {
                 credentials.invalidate(token);
                 continue;
             }
-            let body = body::Guard::new(response.into_parts(), self.response_bytes, IDLE, permit);
+            let body = body::Guard::new(response.into_parts(), self.response_bytes, IDLE, permits);
             return self.watch(body).await;
         }
     }
@@ -305,19 +271,20 @@ impl Outgoing {
             note(&self.trouble, failure_of(&error));
             HttpError::HttpRequestDenied
         })?;
-        headers.insert(header::AUTHORIZATION, token.header());
+        let header = token.header().ok_or(HttpError::HttpRequestDenied)?;
+        headers.insert(header::AUTHORIZATION, header);
         Ok(Some(token))
     }
 
-    async fn permit(&self) -> Result<(Permit, tokio::sync::OwnedSemaphorePermit), HttpError> {
-        let permit = self.limiter.acquire(self.priority).await;
-        let global = self.egress.global.clone().acquire_owned().await;
-        Ok((permit, global.map_err(|_| HttpError::ConnectionLimitReached)?))
+    /// The tenant's own budget first: who waits for it holds none of what all tenants share.
+    async fn permits(&self) -> (Permit, GlobalPermit) {
+        let own = self.limiter.acquire(self.priority).await;
+        (own, self.egress.global.acquire().await)
     }
 
     /// Slows down when the answer says that we are too fast.
     async fn watch(&self, body: body::Guard) -> Result<Response<WasiBody>, HttpError> {
-        let wait = body.headers().get(header::RETRY_AFTER).and_then(delay);
+        let wait = retry_after(body.headers(), self.egress.clock.now_ms());
         match body.status() {
             StatusCode::TOO_MANY_REQUESTS => self.limiter.throttled(wait),
             StatusCode::SERVICE_UNAVAILABLE if wait.is_some() => self.limiter.throttled(wait),
@@ -332,11 +299,6 @@ impl Outgoing {
         }
         Ok(body.into_response())
     }
-}
-
-/// `Retry-After` in seconds. The date form and nonsense give nothing: then the limiter's own pause holds.
-fn delay(value: &HeaderValue) -> Option<Duration> {
-    value.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
 /// What a credential that cannot be had means for the call.

@@ -3,16 +3,16 @@
 //! What is acknowledged while a commit waits for the disk goes into the next one, so a slow disk makes larger
 //! commits, not more of them.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
-use futures::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::deliver::Ack;
-use super::{DEAD_LETTER_POSITION, Item, Line, RETRY, Totals, lock, refuse};
+use super::{Item, Line, RETRY, Totals, lock, refuse};
 use crate::clock::SharedClock;
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::DeadLetters;
 use crate::event::{Identity, Refused};
 use crate::ledger::{Commit, Ledger};
 
@@ -28,7 +28,7 @@ pub(super) struct Job {
 
 pub(super) struct Committer {
     pub ledger: Arc<dyn Ledger>,
-    pub dead_letter: DeadLetter,
+    pub dead_letter: DeadLetters,
     pub clock: SharedClock,
     pub totals: Arc<Totals>,
     pub line: Weak<Line>,
@@ -78,9 +78,10 @@ impl Committer {
     async fn commit(&mut self, mut group: Group) {
         let mut wait = RETRY.0;
         if !group.refused.is_empty() {
-            let position = loop {
-                match self.dead_letter.append(&group.refused).await {
-                    Ok(position) => break position,
+            let positions = loop {
+                let append = || self.dead_letter.append(&group.refused);
+                match tokio::task::block_in_place(append) {
+                    Ok(positions) => break positions,
                     Err(error) => {
                         tracing::error!(%error, "dead letters cannot be kept; everything waits");
                         tokio::time::sleep(wait).await;
@@ -88,7 +89,7 @@ impl Committer {
                     }
                 }
             };
-            group.commit.positions.insert(DEAD_LETTER_POSITION.into(), position);
+            group.commit.positions.extend(positions);
         }
         while let Err(error) =
             self.ledger.commit(group.commit.clone(), self.clock.now_ms()).await
@@ -126,18 +127,21 @@ impl Group {
     async fn add(&mut self, job: Job) -> bool {
         let Job { ticket, item, acks } = job;
         let Item { stream, batch, mut rejected, identities, delivered, mut counts, room } = item;
+        let mut refused = BTreeSet::new();
         for ack in acks {
-            let Ok(ack) = ack.map(Result::ok).await.ok_or(()) else { return false };
+            let Ok(ack) = ack.await else { return false };
             let Some(batch) = &batch else { continue };
             for (index, reason) in ack.refused {
                 let Some(event) = batch.events.get(index) else { continue };
                 let by = format!("sink {}", ack.sink);
                 rejected.push(refuse(&stream, &by, event.clone(), reason));
-                counts.dead_lettered += 1;
-                counts.delivered = counts.delivered.saturating_sub(1);
+                refused.insert(index);
             }
             self.commit.positions.extend(ack.positions);
         }
+        // An event that two sinks refuse is one dead letter in the counts, and two in the file.
+        counts.dead_lettered += refused.len() as u64;
+        counts.delivered = counts.delivered.saturating_sub(refused.len() as u64);
         self.bytes += batch.as_ref().map_or(0, |batch| batch.bytes() as u64);
         self.refused.append(&mut rejected);
         self.commit.counts.push((stream.clone(), counts));

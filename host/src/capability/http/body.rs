@@ -15,13 +15,12 @@ use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 use tokio_util::io::{ReaderStream, StreamReader};
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 use super::complete;
-use crate::limiter::Permit;
+use crate::limiter::{GlobalPermit, Permit};
 
 /// How much a decompressed piece holds.
 const PIECE_BYTES: usize = 64 << 10;
@@ -37,7 +36,7 @@ impl Guard {
         (mut parts, body): (Parts, Incoming),
         most_bytes: u64,
         idle: Duration,
-        permits: (Permit, OwnedSemaphorePermit),
+        permits: (Permit, GlobalPermit),
     ) -> Self {
         let encoded = parts.headers.get(header::CONTENT_ENCODING);
         let gzip = encoded.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"gzip"));
@@ -108,7 +107,7 @@ struct Watched {
     sleep: Pin<Box<Sleep>>,
     waiting: bool,
     #[expect(dead_code, reason = "held so that the request counts as in flight until its end")]
-    permits: (Permit, OwnedSemaphorePermit),
+    permits: (Permit, GlobalPermit),
 }
 
 impl Body for Watched {
