@@ -64,7 +64,11 @@ impl<'a> Api<'a> {
         let prefix = resource.path.trim_end_matches('/');
         let tenant = &self.config.tenant.directory_id;
         let path = format!("{prefix}/api/v1.0/{tenant}/activity/feed/{operation}");
-        Url { secure: resource.secure, authority: resource.authority.clone(), path }
+        Url {
+            secure: resource.secure,
+            authority: resource.authority.clone(),
+            path,
+        }
     }
 
     fn signed(&self, url: Url) -> Url {
@@ -78,9 +82,18 @@ impl<'a> Api<'a> {
 
     /// Starts or stops a subscription.
     pub fn switch(&self, content_type: &str, on: bool) -> Request {
-        let operation = if on { "subscriptions/start" } else { "subscriptions/stop" };
-        let url = self.operation(operation).with_parameter("contentType", content_type);
-        Request { method: Method::Post, url: self.signed(url) }
+        let operation = if on {
+            "subscriptions/start"
+        } else {
+            "subscriptions/stop"
+        };
+        let url = self
+            .operation(operation)
+            .with_parameter("contentType", content_type);
+        Request {
+            method: Method::Post,
+            url: self.signed(url),
+        }
     }
 
     /// The first page of a window.
@@ -120,8 +133,14 @@ impl<'a> Api<'a> {
         let url = self.own(uri)?;
         let tenant = &self.config.tenant.directory_id;
         let path = url.path.split(['?']).next().unwrap_or_default();
-        if !path.split('/').any(|segment| segment.eq_ignore_ascii_case(tenant)) {
-            return Err(Foreign(format!("`{}` is not under the tenant's path", shorten(uri))));
+        if !path
+            .split('/')
+            .any(|segment| segment.eq_ignore_ascii_case(tenant))
+        {
+            return Err(Foreign(format!(
+                "`{}` is not under the tenant's path",
+                shorten(uri)
+            )));
         }
         Ok(get(self.signed(url)))
     }
@@ -132,14 +151,20 @@ impl<'a> Api<'a> {
         let refused = |why: &str| Foreign(format!("`{}` is not followed: {why}", shorten(text)));
         let url = resource.join(text).map_err(refused)?;
         if !url.same_origin(resource) {
-            return Err(refused(&format!("it leads away from `{}`", resource.origin())));
+            return Err(refused(&format!(
+                "it leads away from `{}`",
+                resource.origin()
+            )));
         }
         Ok(url)
     }
 }
 
 fn get(url: Url) -> Request {
-    Request { method: Method::Get, url }
+    Request {
+        method: Method::Get,
+        url,
+    }
 }
 
 /// The value of a parameter as it stands in a URL.
@@ -153,7 +178,11 @@ fn parameter(url: &Url, name: &str) -> Option<String> {
 
 /// Enough of a URL for a log line.
 fn shorten(text: &str) -> String {
-    let mut short: String = text.chars().filter(|letter| !letter.is_control()).take(200).collect();
+    let mut short: String = text
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(200)
+        .collect();
     if short.len() < text.len() {
         short.push('…');
     }
@@ -214,7 +243,9 @@ pub fn read_subscriptions(response: &mut Response) -> Result<Vec<Subscription>, 
     let listed: Vec<Listed> =
         serde_json::from_slice(plain(&body)).map_err(|error| format!("not a list: {error}"))?;
     let subscription = |listed: Listed| {
-        let status = listed.status.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+        let status = listed
+            .status
+            .and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
         Subscription {
             content_type: listed.content_type,
             enabled: status.map(|status| status.eq_ignore_ascii_case("enabled")),
@@ -224,14 +255,15 @@ pub fn read_subscriptions(response: &mut Response) -> Result<Vec<Subscription>, 
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
 struct Described {
-    content_uri: String,
-    content_id: String,
-    #[serde(default)]
-    content_created: Option<serde_json::Value>,
-    #[serde(default)]
-    content_expiration: Option<serde_json::Value>,
+    #[serde(rename = "contentUri")]
+    uri: String,
+    #[serde(rename = "contentId")]
+    id: String,
+    #[serde(rename = "contentCreated", default)]
+    created: Option<serde_json::Value>,
+    #[serde(rename = "contentExpiration", default)]
+    expires: Option<serde_json::Value>,
 }
 
 /// Reads the blobs of a page. `fallback` is the time of blobs that do not say when they came.
@@ -254,20 +286,23 @@ pub fn read_page(
 
 fn describe(element: &RawValue, fallback: Timestamp) -> Option<Split> {
     let described: Described = serde_json::from_str(element.get()).ok()?;
-    if described.content_id.is_empty() || described.content_id.len() > 1024 {
+    if described.id.is_empty() || described.id.len() > 1024 {
         return None;
     }
-    if described.content_uri.is_empty() || described.content_uri.len() > 8 * 1024 {
+    if described.uri.is_empty() || described.uri.len() > 8 * 1024 {
         return None;
     }
     let time = |value: Option<serde_json::Value>| {
-        value.as_ref().and_then(serde_json::Value::as_str).and_then(time::parse)
+        value
+            .as_ref()
+            .and_then(serde_json::Value::as_str)
+            .and_then(time::parse)
     };
     Some(Split {
-        id: described.content_id,
-        payload: serde_json::to_vec(&Payload { uri: described.content_uri }).ok()?,
-        created: time(described.content_created).unwrap_or(fallback),
-        expires: time(described.content_expiration),
+        id: described.id,
+        payload: serde_json::to_vec(&Payload { uri: described.uri }).ok()?,
+        created: time(described.created).unwrap_or(fallback),
+        expires: time(described.expires),
     })
 }
 

@@ -52,7 +52,10 @@ impl<'a> Batcher<'a> {
         if !self.batch.entries.is_empty() && self.batch.bytes.len() + size > self.most_bytes {
             self.flush()?;
         }
-        self.batch.bytes.reserve(size.max(self.target + self.target / 8));
+        if self.batch.bytes.capacity() == 0 {
+            let usual = self.target + self.target / 8;
+            self.batch.bytes.reserve(size.max(usual));
+        }
         self.batch.bytes.extend_from_slice(id.as_bytes());
         self.batch.bytes.extend_from_slice(body);
         self.batch.entries.push(entry);
@@ -69,15 +72,22 @@ impl<'a> Batcher<'a> {
         self.output.reject(record, reason).map_err(refused)
     }
 
-    /// Hands over what has been gathered.
-    pub fn flush(&mut self) -> Result<(), Failure> {
-        if self.batch.entries.is_empty() {
-            return Ok(());
-        }
+    /// Hands over a full batch, unless the host wants an end.
+    fn flush(&mut self) -> Result<(), Failure> {
         if self.output.draining() {
             return Err(Failure::Cancelled);
         }
-        self.output.emit(std::mem::take(&mut self.batch)).map_err(refused)
+        self.finish()
+    }
+
+    /// Hands over the last batch: stopping now would only make the split be read again.
+    pub fn finish(&mut self) -> Result<(), Failure> {
+        if self.batch.entries.is_empty() {
+            return Ok(());
+        }
+        self.output
+            .emit(std::mem::take(&mut self.batch))
+            .map_err(refused)
     }
 }
 

@@ -31,8 +31,8 @@ use bindings::sluicegate::plugin::{log, output, state, types as wit};
 use bindings::wasi::clocks::{monotonic_clock, wall_clock};
 use bindings::wasi::http::outgoing_handler;
 use bindings::wasi::http::types::{
-    ErrorCode, Fields, FutureIncomingResponse, IncomingBody, IncomingResponse, Method, OutgoingBody,
-    OutgoingRequest, RequestOptions, Scheme, http_error_code,
+    ErrorCode, Fields, FutureIncomingResponse, IncomingBody, IncomingResponse, Method,
+    OutgoingBody, OutgoingRequest, RequestOptions, Scheme, http_error_code,
 };
 use bindings::wasi::io::poll::poll;
 use bindings::wasi::io::streams::{InputStream, StreamError};
@@ -222,7 +222,11 @@ fn discovery(found: world::Discovery) -> export::Discovery {
 
 fn failure(failure: Failure) -> wit::Failure {
     match failure {
-        Failure::Retry { after_ms, affects, reason } => wit::Failure::Retry(wit::Retry {
+        Failure::Retry {
+            after_ms,
+            affects,
+            reason,
+        } => wit::Failure::Retry(wit::Retry {
             after_ms,
             affects: match affects {
                 world::Scope::Split => wit::Scope::Split,
@@ -246,7 +250,10 @@ fn batch(batch: world::Batch) -> wit::Batch {
         fingerprint: entry.fingerprint,
         time: entry.time,
     };
-    wit::Batch { bytes: batch.bytes, entries: batch.entries.into_iter().map(entry).collect() }
+    wit::Batch {
+        bytes: batch.bytes,
+        entries: batch.entries.into_iter().map(entry).collect(),
+    }
 }
 
 /// The host's imports that need no memory of their own.
@@ -378,17 +385,26 @@ fn start(request: &world::Request) -> Result<FutureIncomingResponse, Broken> {
     let headers = Fields::from_list(&headers)
         .map_err(|error| Broken::Transport(format!("header refused: {error:?}")))?;
     let outgoing = OutgoingRequest::new(headers);
-    outgoing.set_method(if post { &Method::Post } else { &Method::Get }).map_err(refused)?;
-    let scheme = if request.url.secure { Scheme::Https } else { Scheme::Http };
+    outgoing
+        .set_method(if post { &Method::Post } else { &Method::Get })
+        .map_err(refused)?;
+    let scheme = if request.url.secure {
+        Scheme::Https
+    } else {
+        Scheme::Http
+    };
     outgoing.set_scheme(Some(&scheme)).map_err(refused)?;
-    outgoing.set_authority(Some(&request.url.authority)).map_err(refused)?;
-    outgoing.set_path_with_query(Some(&request.url.path)).map_err(refused)?;
+    outgoing
+        .set_authority(Some(&request.url.authority))
+        .map_err(refused)?;
+    outgoing
+        .set_path_with_query(Some(&request.url.path))
+        .map_err(refused)?;
     let body = outgoing.body().map_err(refused)?;
     let options = RequestOptions::new();
     // A host without this option keeps its own limit, which is fine.
     let _ = options.set_first_byte_timeout(Some(FIRST_BYTE_TIMEOUT_NS));
-    let future =
-        outgoing_handler::handle(outgoing, Some(options)).map_err(|code| broken(&code))?;
+    let future = outgoing_handler::handle(outgoing, Some(options)).map_err(|code| broken(&code))?;
     OutgoingBody::finish(body, None).map_err(|code| broken(&code))?;
     Ok(future)
 }
@@ -403,16 +419,22 @@ fn broken(code: &ErrorCode) -> Broken {
 }
 
 fn response_of(response: IncomingResponse) -> Result<world::Response, Broken> {
-    let text = |(name, value): (String, Vec<u8>)| {
-        (name, String::from_utf8_lossy(&value).into_owned())
-    };
+    let text =
+        |(name, value): (String, Vec<u8>)| (name, String::from_utf8_lossy(&value).into_owned());
     let headers = response.headers().entries().into_iter().map(text).collect();
     let status = response.status();
     let gone = |()| Broken::Transport("the body was taken already".into());
     let body = response.consume().map_err(gone)?;
     let stream = body.stream().map_err(gone)?;
-    let body = Incoming { stream, _body: body };
-    Ok(world::Response { status, headers, body: Box::new(body) })
+    let body = Incoming {
+        stream,
+        _body: body,
+    };
+    Ok(world::Response {
+        status,
+        headers,
+        body: Box::new(body),
+    })
 }
 
 /// A body that arrives; the stream must go before what it comes from.
@@ -427,7 +449,10 @@ impl world::Body for Incoming {
             Ok(chunk) => Ok(Some(chunk)),
             Err(StreamError::Closed) => Ok(None),
             Err(StreamError::LastOperationFailed(error)) => Err(http_error_code(&error)
-                .map_or_else(|| Broken::Transport(error.to_debug_string()), |code| broken(&code))),
+                .map_or_else(
+                    || Broken::Transport(error.to_debug_string()),
+                    |code| broken(&code),
+                )),
         }
     }
 }

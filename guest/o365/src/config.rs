@@ -133,11 +133,13 @@ impl Kind {
     fn fits(self, value: &Value) -> bool {
         match self {
             Self::Text => value.is_string(),
-            Self::Texts => {
-                value.as_array().is_some_and(|items| items.iter().all(Value::is_string))
-            }
+            Self::Texts => value
+                .as_array()
+                .is_some_and(|items| items.iter().all(Value::is_string)),
             Self::Flag => value.is_boolean(),
-            Self::Number => value.as_u64().is_some_and(|number| u32::try_from(number).is_ok()),
+            Self::Number => value
+                .as_u64()
+                .is_some_and(|number| u32::try_from(number).is_ok()),
             Self::Object => value.is_object(),
         }
     }
@@ -165,9 +167,10 @@ pub fn load(config: &str, wanted: Use) -> Result<Config, String> {
         (None, findings) => Err(findings
             .iter()
             .find(|finding| finding.severity == Severity::Error)
-            .map_or_else(|| "the config is not usable".into(), |finding| {
-                format!("config `{}`: {}", finding.pointer, finding.what)
-            })),
+            .map_or_else(
+                || "the config is not usable".into(),
+                |finding| format!("config `{}`: {}", finding.pointer, finding.what),
+            )),
     }
 }
 
@@ -182,11 +185,18 @@ impl Findings {
 
     fn push(&mut self, severity: Severity, pointer: &str, what: String, help: &str) {
         let (pointer, help) = (pointer.to_owned(), help.to_owned());
-        self.0.push(Diagnostic { severity, pointer, what, help });
+        self.0.push(Diagnostic {
+            severity,
+            pointer,
+            what,
+            help,
+        });
     }
 
     fn failed(&self) -> bool {
-        self.0.iter().any(|finding| finding.severity == Severity::Error)
+        self.0
+            .iter()
+            .any(|finding| finding.severity == Severity::Error)
     }
 }
 
@@ -196,7 +206,11 @@ fn read(config: &str, wanted: Use) -> (Option<Config>, Vec<Diagnostic>) {
         Ok(Value::Object(members)) => members,
         Ok(Value::Null) => Map::new(),
         Ok(_) => {
-            findings.error("", "the config is not an object".into(), "write members: `key: value`");
+            findings.error(
+                "",
+                "the config is not an object".into(),
+                "write members: `key: value`",
+            );
             return (None, findings.0);
         }
         Err(error) => {
@@ -239,7 +253,11 @@ fn sort_members(
                 own.insert(name, value);
             } else if !value.is_null() {
                 let what = format!("`{name}` is not {}", kind.name());
-                findings.error(&pointer, what, "see the plugin's schema: `sluicegate inspect o365`");
+                findings.error(
+                    &pointer,
+                    what,
+                    "see the plugin's schema: `sluicegate inspect o365`",
+                );
             }
         } else {
             let names = MEMBERS.iter().map(|(known, _)| *known).chain(map::OPTIONS);
@@ -264,8 +282,15 @@ fn build(raw: Raw, mapping: map::Options, wanted: Use, findings: &mut Findings) 
     let lookback = length("lookback", raw.lookback, 7 * DAY, MINUTE, 7 * DAY);
     let interval = length("interval", raw.interval, MINUTE, 1000, DAY);
     if DAY % window != 0 || window % MINUTE != 0 {
-        let what = format!("`window` of {} minutes does not divide a day", window / MINUTE);
-        findings.error("/window", what, "choose 5m, 10m, 15m, 30m, 1h, 2h, 3h, 4h, 6h, 8h, 12h, 24h");
+        let what = format!(
+            "`window` of {} minutes does not divide a day",
+            window / MINUTE
+        );
+        findings.error(
+            "/window",
+            what,
+            "choose 5m, 10m, 15m, 30m, 1h, 2h, 3h, 4h, 6h, 8h, 12h, 24h",
+        );
     }
     let mut relist = vec![HOUR, 6 * HOUR, 24 * HOUR];
     if let Some(ages) = raw.relist {
@@ -283,7 +308,9 @@ fn build(raw: Raw, mapping: map::Options, wanted: Use, findings: &mut Findings) 
         findings.error("/until", "`until` is not behind `since`".into(), "");
     }
     let tenant = tenant(raw.tenant, wanted, findings);
-    let publisher_id = raw.publisher_id.unwrap_or_else(|| tenant.directory_id.clone());
+    let publisher_id = raw
+        .publisher_id
+        .unwrap_or_else(|| tenant.directory_id.clone());
     if wanted == Use::Source && !publisher_id.is_empty() && !is_guid(&publisher_id) {
         let help = "leave it out to use the tenant's own id, which is what Microsoft asks for";
         findings.error("/publisher_id", "`publisher_id` is not a GUID".into(), help);
@@ -316,7 +343,10 @@ fn content_types(raw: Option<Vec<String>>, findings: &mut Findings) -> Vec<Strin
     let mut found: Vec<String> = Vec::new();
     for (index, name) in raw.iter().enumerate() {
         let pointer = format!("/content_types/{index}");
-        let Some(known) = CONTENT_TYPES.iter().find(|known| known.eq_ignore_ascii_case(name)) else {
+        let Some(known) = CONTENT_TYPES
+            .iter()
+            .find(|known| known.eq_ignore_ascii_case(name))
+        else {
             let help = nearest(name, CONTENT_TYPES.into_iter()).map_or_else(
                 || format!("the content types are {}", CONTENT_TYPES.join(", ")),
                 |known| format!("did you mean `{known}`?"),
@@ -339,7 +369,11 @@ fn content_types(raw: Option<Vec<String>>, findings: &mut Findings) -> Vec<Strin
 }
 
 fn tenant(raw: Option<RawTenant>, wanted: Use, findings: &mut Findings) -> Tenant {
-    let nowhere = || Url { secure: true, authority: String::new(), path: "/".into() };
+    let nowhere = || Url {
+        secure: true,
+        authority: String::new(),
+        path: "/".into(),
+    };
     let raw = match (raw, wanted) {
         (Some(raw), Use::Source) => raw,
         (raw, _) => {
@@ -348,7 +382,11 @@ fn tenant(raw: Option<RawTenant>, wanted: Use, findings: &mut Findings) -> Tenan
                 findings.error("/tenant", "the tenant is missing".into(), help);
             }
             let raw = raw.unwrap_or_default();
-            return Tenant { id: raw.id, directory_id: raw.directory_id, resource: nowhere() };
+            return Tenant {
+                id: raw.id,
+                directory_id: raw.directory_id,
+                resource: nowhere(),
+            };
         }
     };
     if !is_guid(&raw.directory_id) {
@@ -360,20 +398,22 @@ fn tenant(raw: Option<RawTenant>, wanted: Use, findings: &mut Findings) -> Tenan
     }
     let resource = Url::parse(&raw.resource_url).unwrap_or_else(|reason| {
         let what = format!("`resource_url` is not usable: {reason}");
-        findings.error("/tenant/resource_url", what, "for example `https://manage.office.com`");
+        findings.error(
+            "/tenant/resource_url",
+            what,
+            "for example `https://manage.office.com`",
+        );
         nowhere()
     });
     let directory_id = raw.directory_id.to_ascii_lowercase();
-    Tenant { id: raw.id, directory_id, resource }
+    Tenant {
+        id: raw.id,
+        directory_id,
+        resource,
+    }
 }
 
-fn span(
-    pointer: &str,
-    text: &str,
-    least: i64,
-    most: i64,
-    findings: &mut Findings,
-) -> Option<i64> {
+fn span(pointer: &str, text: &str, least: i64, most: i64, findings: &mut Findings) -> Option<i64> {
     let Some(span) = time::parse_duration(text) else {
         let what = format!("`{text}` is not a duration");
         findings.error(pointer, what, "write `30s`, `10m`, `24h` or `7d`");

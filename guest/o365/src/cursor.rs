@@ -72,14 +72,29 @@ impl Cursor {
     /// The cursor of a first start.
     pub fn begin(now: Timestamp, config: &Config) -> (Self, Vec<Gap>) {
         let oldest = ceil(now - config.lookback.min(RETENTION), MINUTE);
-        let start = config.since.map_or(oldest, |since| since.max(ceil(now - RETENTION, MINUTE)));
+        let start = config
+            .since
+            .map_or(oldest, |since| since.max(ceil(now - RETENTION, MINUTE)));
         let mut gaps = Vec::new();
         if let Some(since) = config.since.filter(|since| *since < start) {
-            gaps.push(gap(since, start, "older than the seven days that the service keeps"));
+            gaps.push(gap(
+                since,
+                start,
+                "older than the seven days that the service keeps",
+            ));
         }
         let windows = Vec::new();
         let subscribed = Subscribed::default();
-        (Self { next: start, windows, watermark: start, skew: 0, subscribed }, gaps)
+        (
+            Self {
+                next: start,
+                windows,
+                watermark: start,
+                skew: 0,
+                subscribed,
+            },
+            gaps,
+        )
     }
 
     /// Reads a stored cursor; says why when it cannot be used.
@@ -101,7 +116,11 @@ impl Cursor {
                 && window.start % MINUTE == 0
                 && window.end % MINUTE == 0
         });
-        if sound { Ok(cursor) } else { Err("its windows contradict each other".into()) }
+        if sound {
+            Ok(cursor)
+        } else {
+            Err("its windows contradict each other".into())
+        }
     }
 
     /// The form that is stored.
@@ -157,7 +176,12 @@ impl Cursor {
                 floor(self.next, live) + live
             };
             let end = end.min(until);
-            self.windows.push(Window { start: self.next, end, listed: None, held: None });
+            self.windows.push(Window {
+                start: self.next,
+                end,
+                listed: None,
+                held: None,
+            });
             self.next = end;
         }
     }
@@ -180,7 +204,9 @@ impl Cursor {
     /// Notes a complete pass of a window that began at a time, and whether it was clean.
     pub fn listed(&mut self, start: Timestamp, end: Timestamp, begun: Timestamp, clean: bool) {
         let found = |window: &&mut Window| window.start == start && window.end == end;
-        let Some(window) = self.windows.iter_mut().find(found) else { return };
+        let Some(window) = self.windows.iter_mut().find(found) else {
+            return;
+        };
         if clean {
             window.held = None;
             window.listed = Some(begun);
@@ -194,15 +220,25 @@ impl Cursor {
         self.windows.retain(|window| !window.finished(config));
         let open = self.windows.iter().filter(|window| !window.closed(config));
         let oldest = open.map(|window| window.covered(config)).min();
-        self.watermark = self.watermark.max(oldest.unwrap_or(self.next).min(self.next));
+        self.watermark = self
+            .watermark
+            .max(oldest.unwrap_or(self.next).min(self.next));
     }
 
     /// When something is due next.
     pub fn wake(&self, now: Timestamp, config: &Config) -> Timestamp {
-        let listing = self.windows.iter().map(|window| window.due(now, config)).min();
+        let listing = self
+            .windows
+            .iter()
+            .map(|window| window.due(now, config))
+            .min();
         let ended = config.until.is_some_and(|until| self.next >= until);
         let cutting = (!ended).then_some(self.next);
-        listing.into_iter().chain(cutting).min().unwrap_or(now + DAY)
+        listing
+            .into_iter()
+            .chain(cutting)
+            .min()
+            .unwrap_or(now + DAY)
     }
 }
 
@@ -215,7 +251,11 @@ impl Window {
     /// The age at which it is listed again next.
     fn relist(&self, config: &Config) -> Option<i64> {
         let at = self.listed?;
-        config.relist.iter().copied().find(|age| self.end + age > at)
+        config
+            .relist
+            .iter()
+            .copied()
+            .find(|age| self.end + age > at)
     }
 
     fn finished(&self, config: &Config) -> bool {
@@ -226,9 +266,7 @@ impl Window {
     fn covered(&self, config: &Config) -> Timestamp {
         match self.listed {
             _ if self.closed(config) => self.end,
-            Some(at) if self.held.is_none() => {
-                (at - config.settle).clamp(self.start, self.end)
-            }
+            Some(at) if self.held.is_none() => (at - config.settle).clamp(self.start, self.end),
             _ => self.start,
         }
     }
@@ -236,21 +274,32 @@ impl Window {
     /// When it is to be listed.
     fn due(&self, now: Timestamp, config: &Config) -> Timestamp {
         if let Some(at) = self.held {
-            return if at > now + CLOCK_TOLERANCE { now } else { at + HELD_RETRY };
+            return if at > now + CLOCK_TOLERANCE {
+                now
+            } else {
+                at + HELD_RETRY
+            };
         }
-        let Some(at) = self.listed else { return self.start };
+        let Some(at) = self.listed else {
+            return self.start;
+        };
         if at > now + CLOCK_TOLERANCE {
             return now;
         }
         if !self.closed(config) {
             return at + config.interval;
         }
-        self.relist(config).map_or(Timestamp::MAX, |age| self.end + age)
+        self.relist(config)
+            .map_or(Timestamp::MAX, |age| self.end + age)
     }
 }
 
 fn gap(since: Timestamp, until: Timestamp, reason: &str) -> Gap {
-    Gap { since, until, reason: reason.into() }
+    Gap {
+        since,
+        until,
+        reason: reason.into(),
+    }
 }
 
 /// FNV-1a: finds torn and edited values; it is no seal.

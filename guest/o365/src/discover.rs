@@ -11,9 +11,7 @@ use crate::cursor::{Cursor, KEY};
 use crate::subscription::{self, Found};
 use crate::time::{self, HOUR, MINUTE};
 use crate::walk::{self, Trouble, Walked};
-use crate::world::{
-    Discovery, Failure, Gap, Level, Limits, Next, Scope, Stream, World,
-};
+use crate::world::{Discovery, Failure, Gap, Level, Limits, Next, Scope, Stream, World};
 
 /// After a start the service may say for a while that there is no subscription.
 const STARTING_RETRY_MS: u64 = 30_000;
@@ -26,7 +24,10 @@ const SKEW_LIMIT: i64 = HOUR;
 pub fn streams(config: &str) -> Result<Vec<Stream>, Failure> {
     let config = config::load(config, Use::Source).map_err(Failure::Misconfigured)?;
     let quota_key = &config.tenant.directory_id;
-    let stream = |name: &String| Stream { name: name.clone(), quota_key: quota_key.clone() };
+    let stream = |name: &String| Stream {
+        name: name.clone(),
+        quota_key: quota_key.clone(),
+    };
     Ok(config.content_types.iter().map(stream).collect())
 }
 
@@ -66,7 +67,7 @@ pub fn discover(
         let known = &mut cursor.subscribed;
         let found = subscription::ensure(world, &config, stream, &survey, known, now)?;
         if found == Found::Announced {
-            return commit(world, cursor, Vec::new(), gaps, Next::Again);
+            return commit(world, &cursor, Vec::new(), gaps, Next::Again);
         }
         surveyed = true;
     }
@@ -97,7 +98,11 @@ fn conclude(
     match walked.trouble {
         Some(Trouble::Unsubscribed { reason, .. }) if surveyed => {
             let affects = Scope::Stream;
-            return Err(Failure::Retry { after_ms: Some(STARTING_RETRY_MS), affects, reason });
+            return Err(Failure::Retry {
+                after_ms: Some(STARTING_RETRY_MS),
+                affects,
+                reason,
+            });
         }
         // The next call looks at the subscription.
         Some(Trouble::Unsubscribed { .. }) => cursor.subscribed.checked = None,
@@ -127,19 +132,27 @@ fn conclude(
     } else {
         Next::At((cursor.wake(now + cursor.skew, config) - cursor.skew).max(now))
     };
-    commit(world, cursor, splits, gaps, next)
+    commit(world, &cursor, splits, gaps, next)
 }
 
 fn commit(
     world: &mut World<'_>,
-    cursor: Cursor,
+    cursor: &Cursor,
     splits: Vec<crate::world::Split>,
     gaps: Vec<Gap>,
     next: Next,
 ) -> Result<Discovery, Failure> {
     let stored = cursor.store().map_err(Failure::Internal)?;
-    world.state.set(KEY, &stored).map_err(|reason| Failure::Internal(format!("state: {reason}")))?;
-    Ok(Discovery { splits, next, watermark: Some(cursor.watermark), gaps })
+    world
+        .state
+        .set(KEY, &stored)
+        .map_err(|reason| Failure::Internal(format!("state: {reason}")))?;
+    Ok(Discovery {
+        splits,
+        next,
+        watermark: Some(cursor.watermark),
+        gaps,
+    })
 }
 
 /// The stored cursor. One that cannot be used is replaced by a start seven days back: that costs
@@ -169,7 +182,11 @@ fn reconcile(world: &World<'_>, skew: Option<i64>) -> i64 {
     let seconds = (skew / 1000).to_string();
     let fields = [("seconds", &*seconds)];
     let (level, text, used) = if skew.abs() <= SKEW_LIMIT {
-        (Level::Warn, "this machine's clock differs from the service's", skew)
+        (
+            Level::Warn,
+            "this machine's clock differs from the service's",
+            skew,
+        )
     } else {
         let text = "this machine's clock and the service's are far apart; the earlier one is used";
         (Level::Error, text, skew.min(0))
@@ -182,8 +199,14 @@ fn report_gaps(world: &World<'_>, stream: &str, gaps: &[Gap]) {
     for gap in gaps {
         let (since, until) = (time::show(gap.since), time::show(gap.until));
         let fields = [("stream", stream), ("since", &*since), ("until", &*until)];
-        world.log.line(Level::Error, "content was never listed and is lost", &fields);
+        world.log.line(
+            Level::Error,
+            "content was never listed and is lost",
+            &fields,
+        );
         world.log.count("gaps", 1);
     }
 }
 
+#[cfg(test)]
+mod tests;

@@ -36,29 +36,117 @@ pub enum Decision {
 
 /// The codes, sorted, each with what it means and a sentence for the operator.
 pub const CODES: [(&str, Decision, &str); 23] = [
-    ("AF10001", Decision::Unauthorised, "grant the app `ActivityFeed.Read` (and `ActivityFeed.ReadDlp` for DLP.All) and give admin consent"),
-    ("AF20001", Decision::Misconfigured, "a parameter is missing: please report this as a defect"),
-    ("AF20002", Decision::Misconfigured, "a parameter has the wrong type; check that `publisher_id` is a GUID"),
-    ("AF20003", Decision::Misconfigured, "somebody set a webhook that has expired on this subscription"),
-    ("AF20010", Decision::Misconfigured, "`directory_id` is not the tenant that the credential belongs to"),
-    ("AF20011", Decision::Misconfigured, "the tenant is unknown: check `cloud`, and that auditing is switched on"),
-    ("AF20012", Decision::Misconfigured, "the tenant is not set up right at Microsoft; open a support case"),
-    ("AF20013", Decision::Misconfigured, "`directory_id` must be a GUID"),
-    ("AF20020", Decision::Misconfigured, "this cloud does not know the content type"),
-    ("AF20021", Decision::Misconfigured, "a webhook on this subscription cannot be validated; remove it"),
-    ("AF20022", Decision::NoSubscription, "there is no subscription; it is started"),
-    ("AF20023", Decision::Disabled, "an administrator disabled the subscription; it is started again"),
-    ("AF20024", Decision::AlreadyEnabled, "the subscription is enabled already"),
-    ("AF20030", Decision::RestartWindow, "the window is not valid (any more)"),
-    ("AF20031", Decision::RestartWindow, "the page is not valid (any more)"),
+    (
+        "AF10001",
+        Decision::Unauthorised,
+        "grant the app `ActivityFeed.Read` (and `ActivityFeed.ReadDlp` for DLP.All) and give admin consent",
+    ),
+    (
+        "AF20001",
+        Decision::Misconfigured,
+        "a parameter is missing: please report this as a defect",
+    ),
+    (
+        "AF20002",
+        Decision::Misconfigured,
+        "a parameter has the wrong type; check that `publisher_id` is a GUID",
+    ),
+    (
+        "AF20003",
+        Decision::Misconfigured,
+        "somebody set a webhook that has expired on this subscription",
+    ),
+    (
+        "AF20010",
+        Decision::Misconfigured,
+        "`directory_id` is not the tenant that the credential belongs to",
+    ),
+    (
+        "AF20011",
+        Decision::Misconfigured,
+        "the tenant is unknown: check `cloud`, and that auditing is switched on",
+    ),
+    (
+        "AF20012",
+        Decision::Misconfigured,
+        "the tenant is not set up right at Microsoft; open a support case",
+    ),
+    (
+        "AF20013",
+        Decision::Misconfigured,
+        "`directory_id` must be a GUID",
+    ),
+    (
+        "AF20020",
+        Decision::Misconfigured,
+        "this cloud does not know the content type",
+    ),
+    (
+        "AF20021",
+        Decision::Misconfigured,
+        "a webhook on this subscription cannot be validated; remove it",
+    ),
+    (
+        "AF20022",
+        Decision::NoSubscription,
+        "there is no subscription; it is started",
+    ),
+    (
+        "AF20023",
+        Decision::Disabled,
+        "an administrator disabled the subscription; it is started again",
+    ),
+    (
+        "AF20024",
+        Decision::AlreadyEnabled,
+        "the subscription is enabled already",
+    ),
+    (
+        "AF20030",
+        Decision::RestartWindow,
+        "the window is not valid (any more)",
+    ),
+    (
+        "AF20031",
+        Decision::RestartWindow,
+        "the page is not valid (any more)",
+    ),
     ("AF20050", Decision::Missing, "the content does not exist"),
-    ("AF20051", Decision::Expired, "the content has expired; Microsoft keeps it for seven days"),
-    ("AF20052", Decision::Missing, "the content id is invalid; when every blob says so, `cloud` is wrong"),
-    ("AF20053", Decision::Misconfigured, "more than one language was asked for: please report this as a defect"),
-    ("AF20054", Decision::Misconfigured, "the language is malformed: please report this as a defect"),
-    ("AF20055", Decision::RestartWindow, "the window is not valid (any more)"),
-    ("AF429", Decision::Throttled, "the tenant's request quota is used up"),
-    ("AF50000", Decision::Retry, "Microsoft reports an internal error"),
+    (
+        "AF20051",
+        Decision::Expired,
+        "the content has expired; Microsoft keeps it for seven days",
+    ),
+    (
+        "AF20052",
+        Decision::Missing,
+        "the content id is invalid; when every blob says so, `cloud` is wrong",
+    ),
+    (
+        "AF20053",
+        Decision::Misconfigured,
+        "more than one language was asked for: please report this as a defect",
+    ),
+    (
+        "AF20054",
+        Decision::Misconfigured,
+        "the language is malformed: please report this as a defect",
+    ),
+    (
+        "AF20055",
+        Decision::RestartWindow,
+        "the window is not valid (any more)",
+    ),
+    (
+        "AF429",
+        Decision::Throttled,
+        "the tenant's request quota is used up",
+    ),
+    (
+        "AF50000",
+        Decision::Retry,
+        "Microsoft reports an internal error",
+    ),
 ];
 
 /// Most bytes of an error body that are looked at.
@@ -92,7 +180,9 @@ pub fn understand(status: u16, body: &[u8], retry_after: Option<&str>, now: Time
         let help = "auditing is off: switch it on in the Purview portal (it takes up to an hour)";
         (Decision::Misconfigured, help)
     } else {
-        code.as_deref().and_then(by_code).unwrap_or_else(|| by_status(status))
+        code.as_deref()
+            .and_then(by_code)
+            .unwrap_or_else(|| by_status(status))
     };
     let mut reason = format!("HTTP {status}");
     if let Some(code) = &code {
@@ -104,7 +194,13 @@ pub fn understand(status: u16, body: &[u8], retry_after: Option<&str>, now: Time
     }
     let reason = format!("{reason} ({help})");
     let after_ms = retry_after.and_then(|value| wait(value, now));
-    Refused { decision, status, code, reason, after_ms }
+    Refused {
+        decision,
+        status,
+        code,
+        reason,
+        after_ms,
+    }
 }
 
 impl Refused {
@@ -115,10 +211,16 @@ impl Refused {
             Decision::Unauthorised => Failure::Unauthorised(reason),
             Decision::Misconfigured => Failure::Misconfigured(reason),
             Decision::Expired if scope == Scope::Split => Failure::SplitLost(reason),
-            Decision::Throttled => {
-                Failure::Retry { after_ms: self.after_ms, affects: Scope::Tenant, reason }
-            }
-            _ => Failure::Retry { after_ms: self.after_ms, affects: scope, reason },
+            Decision::Throttled => Failure::Retry {
+                after_ms: self.after_ms,
+                affects: Scope::Tenant,
+                reason,
+            },
+            _ => Failure::Retry {
+                after_ms: self.after_ms,
+                affects: scope,
+                reason,
+            },
         }
     }
 }
@@ -136,13 +238,22 @@ fn by_code(code: &str) -> Option<(Decision, &'static str)> {
 
 fn by_status(status: u16) -> (Decision, &'static str) {
     match status {
-        401 => (Decision::Unauthorised, "the service refuses a fresh token: check the app's permissions and consent"),
-        403 => (Decision::Unauthorised, "forbidden: check the app's permissions, and proxies on the way"),
+        401 => (
+            Decision::Unauthorised,
+            "the service refuses a fresh token: check the app's permissions and consent",
+        ),
+        403 => (
+            Decision::Unauthorised,
+            "forbidden: check the app's permissions, and proxies on the way",
+        ),
         404 => (Decision::Missing, "not found"),
         410 => (Decision::Expired, "gone"),
         411 | 413 | 415 => (Decision::Misconfigured, "please report this as a defect"),
         429 => (Decision::Throttled, "the tenant's request quota is used up"),
-        300..=399 => (Decision::Misconfigured, "a redirect, which this API never sends: check proxies on the way"),
+        300..=399 => (
+            Decision::Misconfigured,
+            "a redirect, which this API never sends: check proxies on the way",
+        ),
         _ => (Decision::Retry, "transient"),
     }
 }
@@ -166,7 +277,11 @@ fn parse(text: &str) -> (Option<String>, Option<String>) {
     let text = text.trim_start_matches('\u{feff}');
     if let Ok(shapes) = serde_json::from_str::<Shapes>(text) {
         if let Some(error) = shapes.error {
-            let code = error.code.as_deref().and_then(find_code).or_else(|| find_code(text));
+            let code = error
+                .code
+                .as_deref()
+                .and_then(find_code)
+                .or_else(|| find_code(text));
             return (code, error.message);
         }
         return (find_code(text), shapes.message);
@@ -184,8 +299,13 @@ fn find_code(text: &str) -> Option<String> {
         if at > 0 && bytes[at - 1].is_ascii_alphanumeric() {
             continue;
         }
-        let digits = bytes[at + 2..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let ends = bytes.get(at + 2 + digits).is_none_or(|byte| !byte.is_ascii_alphanumeric());
+        let digits = bytes[at + 2..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
+        let ends = bytes
+            .get(at + 2 + digits)
+            .is_none_or(|byte| !byte.is_ascii_alphanumeric());
         if (3..=5).contains(&digits) && ends {
             return Some(text[at..at + 2 + digits].to_owned());
         }
@@ -211,10 +331,158 @@ fn excerpt(text: &str) -> String {
 pub fn wait(value: &str, now: Timestamp) -> Option<u64> {
     let value = value.trim();
     let wait = if value.bytes().all(|byte| byte.is_ascii_digit()) && !value.is_empty() {
-        value.parse::<u64>().unwrap_or(u64::MAX).saturating_mul(1000)
+        value
+            .parse::<u64>()
+            .unwrap_or(u64::MAX)
+            .saturating_mul(1000)
     } else {
         let at = time::parse_http(value)?;
         u64::try_from(at.saturating_sub(now)).unwrap_or(0)
     };
     Some(wait.clamp(*RETRY_AFTER_MS.start(), *RETRY_AFTER_MS.end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::NOW;
+
+    const AUDITING_OFF: &str = concat!(
+        r#"{"error":{"code":"StartSubscription [CorrId=0d6f][TenantId=3f2c,ContentType=Audit."#,
+        r#"General][AppId","message":"d0a8] failed. Exception: Microsoft.Office.Compliance."#,
+        r#"Audit.DataServiceException: Tenant 3f2c does not exist.\r\n   at X"}}"#
+    );
+
+    /// Every row: status, body, the decision, the code that was found.
+    #[test]
+    fn every_answer_has_its_decision() {
+        use Decision as D;
+        let shape = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
+        for (code, decision, _) in CODES {
+            for status in [400, 401, 403, 404, 500] {
+                check(status, &shape(code), decision, Some(code));
+            }
+        }
+        check(401, &shape("AF10009"), D::Unauthorised, Some("AF10009"));
+        check(400, &shape("AF20099"), D::Retry, Some("AF20099"));
+        check(500, &shape("AF50005"), D::Retry, Some("AF50005"));
+        check(500, &shape("AF50006"), D::Retry, Some("AF50006"));
+        let quoted = "{'error':{'code':'AF429','message':'Too many requests. Method=GetBlob'}}";
+        check(403, quoted, D::Throttled, Some("AF429"));
+        check(429, &shape("AF429"), D::Throttled, Some("AF429"));
+        let denied = r#"{"Message":"Authorization has been denied for this request."}"#;
+        check(401, denied, D::Unauthorised, None);
+        check(400, AUDITING_OFF, D::Misconfigured, None);
+        let nonsense =
+            r#"{"error":{"code":"String reference not set to an instance","message":"s"}}"#;
+        check(400, nonsense, D::Retry, None);
+        check(200, "<html>AF</html>", D::Retry, None);
+        for (status, decision) in [
+            (400, D::Retry),
+            (401, D::Unauthorised),
+            (403, D::Unauthorised),
+            (404, D::Missing),
+            (408, D::Retry),
+            (410, D::Expired),
+            (411, D::Misconfigured),
+            (413, D::Misconfigured),
+            (415, D::Misconfigured),
+            (429, D::Throttled),
+            (302, D::Misconfigured),
+            (500, D::Retry),
+            (502, D::Retry),
+            (503, D::Retry),
+            (504, D::Retry),
+        ] {
+            for body in [
+                "",
+                "<html>Service unavailable</html>",
+                "null",
+                "[]",
+                "{}",
+                "\u{feff}",
+            ] {
+                check(status, body, decision, None);
+            }
+        }
+    }
+
+    fn check(status: u16, body: &str, decision: Decision, code: Option<&str>) {
+        let refused = understand(status, body.as_bytes(), None, NOW);
+        assert_eq!(refused.decision, decision, "HTTP {status} with {body}");
+        assert_eq!(refused.code.as_deref(), code, "HTTP {status} with {body}");
+        assert!(
+            refused.reason.starts_with(&format!("HTTP {status}")),
+            "{}",
+            refused.reason
+        );
+    }
+
+    #[test]
+    fn the_table_is_sorted() {
+        assert!(CODES.is_sorted_by(|left, right| left.0 < right.0));
+    }
+
+    #[test]
+    fn auditing_off_says_what_to_do() {
+        let refused = understand(400, AUDITING_OFF.as_bytes(), None, NOW);
+        assert!(
+            refused.reason.contains("auditing is off"),
+            "{}",
+            refused.reason
+        );
+    }
+
+    #[test]
+    fn retry_after_in_all_its_forms() {
+        for (value, expected) in [
+            ("37", Some(37_000)),
+            (" 37 ", Some(37_000)),
+            ("0", Some(1_000)),
+            ("315360000", Some(900_000)),
+            ("99999999999999999999999", Some(900_000)),
+            ("-5", None),
+            ("soon", None),
+            ("", None),
+            ("1.5", None),
+            // NOW is 09:00:30.
+            ("Sat, 10 Jan 2026 09:01:00 GMT", Some(30_000)),
+            ("Sat, 10 Jan 2026 08:00:00 GMT", Some(1_000)),
+            ("Thu, 10 Jan 2036 08:00:00 GMT", Some(900_000)),
+        ] {
+            assert_eq!(wait(value, NOW), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn only_whole_codes_count() {
+        assert_eq!(find_code("xAF50000"), None);
+        assert_eq!(find_code("AF50"), None);
+        assert_eq!(find_code("AF500001"), None);
+        assert_eq!(find_code("AF AF1x AF20051!"), Some("AF20051".into()));
+    }
+
+    #[test]
+    fn decisions_become_failures() {
+        let failure = |status, scope| understand(status, b"", None, NOW).failure("x", scope);
+        assert!(matches!(failure(410, Scope::Split), Failure::SplitLost(_)));
+        assert!(matches!(failure(410, Scope::Stream), Failure::Retry { .. }));
+        assert!(matches!(
+            failure(401, Scope::Split),
+            Failure::Unauthorised(_)
+        ));
+        assert!(matches!(
+            failure(413, Scope::Split),
+            Failure::Misconfigured(_)
+        ));
+        let throttled = understand(429, b"", Some("7"), NOW).failure("x", Scope::Split);
+        assert!(matches!(
+            throttled,
+            Failure::Retry {
+                after_ms: Some(7_000),
+                affects: Scope::Tenant,
+                ..
+            }
+        ));
+    }
 }

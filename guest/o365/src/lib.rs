@@ -10,10 +10,12 @@ pub mod config;
 pub mod cursor;
 pub mod discover;
 pub mod failure;
+#[cfg(test)]
+mod fake;
 pub mod map;
 pub mod read;
-pub mod time;
 pub mod subscription;
+pub mod time;
 pub mod transform;
 pub mod url;
 pub mod walk;

@@ -67,7 +67,8 @@ impl Mapper {
     ) -> Result<Mapped, String> {
         let common: Common = serde_json::from_slice(record).map_err(|error| error.to_string())?;
         let text = |raw: Option<&RawValue>| {
-            raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()).unwrap_or_default()
+            raw.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok())
+                .unwrap_or_default()
         };
         let mut fingerprint = 0xcbf2_9ce4_8422_2325_u64;
         for byte in record {
@@ -77,7 +78,11 @@ impl Mapper {
         if self.id.is_empty() || self.id.len() > 512 {
             self.id = format!("x{fingerprint:016x}");
         }
-        out.extend(record.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }));
+        out.extend(
+            record
+                .iter()
+                .map(|byte| if *byte == b'\n' { b' ' } else { *byte }),
+        );
         let time = crate::time::parse(&text(common.time)).unwrap_or(created);
         Ok(Mapped { fingerprint, time })
     }

@@ -35,9 +35,13 @@ pub fn read(
         // The credential must never go there. The split stays, fails, and ends in quarantine,
         // where a person sees it.
         let fields = [("stream", stream), ("blob", &split.id)];
-        world.log.line(Level::Error, "security: a content URL leads elsewhere", &fields);
+        world.log.line(
+            Level::Error,
+            "security: a content URL leads elsewhere",
+            &fields,
+        );
         world.log.count("foreign_urls", 1);
-        retry(format!("content URL {}", foreign.0))
+        retry(&foreign.0)
     })?;
     let mut response = match api::call(world.http, &request) {
         Ok(response) => response,
@@ -69,14 +73,20 @@ fn refused(
     response: crate::world::Response,
 ) -> Failure {
     let refused = api::refused(response, world.clock);
-    let expired = split.expires.is_some_and(|expires| expires <= world.clock.now());
+    let expired = split
+        .expires
+        .is_some_and(|expires| expires <= world.clock.now());
     if refused.decision == Decision::Missing {
         if expired {
             return Failure::SplitLost(format!("content blob: {}", refused.reason));
         }
         let after_ms = (config.attempt < SALVAGE_FROM).then_some(MISSING_RETRY_MS);
         let reason = format!("content blob: {}", refused.reason);
-        return Failure::Retry { after_ms, affects: Scope::Split, reason };
+        return Failure::Retry {
+            after_ms,
+            affects: Scope::Split,
+            reason,
+        };
     }
     refused.failure("content blob", Scope::Split)
 }
@@ -95,19 +105,23 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn blob(&mut self, body: &mut dyn Body, salvage: bool) -> Result<(), Failure> {
-        let limits =
-            sluicegate_records::Limits { element_bytes: self.event_bytes, salvage };
+        let limits = sluicegate_records::Limits {
+            element_bytes: self.event_bytes,
+            salvage,
+        };
         let mut splitter = Splitter::new(limits);
         let mut head = Head::default();
         while let Some(chunk) = body.read().map_err(transport)? {
             head.check(&chunk, salvage)?;
-            splitter.push(&chunk, |item| self.item(item)).map_err(stopped)?;
+            splitter
+                .push(&chunk, |item| self.item(item))
+                .map_err(stopped)?;
         }
         if !head.seen {
-            return Err(retry("the body is empty".into()));
+            return Err(retry("the body is empty"));
         }
         splitter.finish(|item| self.item(item)).map_err(stopped)?;
-        self.batcher.flush()
+        self.batcher.finish()
     }
 
     fn item(&mut self, item: Item<'_>) -> Result<(), Failure> {
@@ -115,11 +129,13 @@ impl Reader<'_> {
             Item::Record(record) => self.record(record),
             // Behind damage a fragment of a record looks like a record; a real one has all three.
             Item::Recovered(record) if looks_like_a_record(record) => self.record(record),
-            Item::Recovered(bytes) => {
-                self.batcher.reject(bytes, "a fragment of a damaged record")
-            }
+            Item::Recovered(bytes) => self.batcher.reject(bytes, "a fragment of a damaged record"),
             Item::Bad { bytes: [], .. } => Ok(()),
-            Item::Bad { bytes, offset, reason } => {
+            Item::Bad {
+                bytes,
+                offset,
+                reason,
+            } => {
                 let reason = format!("{reason}, at byte {offset} of blob `{}`", self.split.id);
                 self.batcher.reject(bytes, &reason)
             }
@@ -133,20 +149,34 @@ impl Reader<'_> {
             Err(reason) => return self.batcher.reject(record, &reason),
         };
         if self.body.len() > self.event_bytes {
-            let reason = format!("its event has {} bytes; the limit is {}", self.body.len(), self.event_bytes);
+            let reason = format!(
+                "its event has {} bytes; the limit is {}",
+                self.body.len(),
+                self.event_bytes
+            );
             return self.batcher.reject(record, &reason);
         }
         let id = self.mapper.id();
-        self.batcher.add(id, &self.body, mapped.fingerprint, mapped.time)
+        self.batcher
+            .add(id, &self.body, mapped.fingerprint, mapped.time)
     }
 
     fn report(&self, stream: &str) {
-        self.log.count("records_read", self.batcher.events + self.batcher.rejected);
+        self.log
+            .count("records_read", self.batcher.events + self.batcher.rejected);
         if self.batcher.rejected > 0 {
             self.log.count("records_rejected", self.batcher.rejected);
             let rejected = self.batcher.rejected.to_string();
-            let fields = [("stream", stream), ("blob", &self.split.id), ("records", &rejected)];
-            self.log.line(Level::Warn, "records that could not be mapped were set aside", &fields);
+            let fields = [
+                ("stream", stream),
+                ("blob", &self.split.id),
+                ("records", &rejected),
+            ];
+            self.log.line(
+                Level::Warn,
+                "records that could not be mapped were set aside",
+                &fields,
+            );
         }
         if self.foreign_tenant > 0 {
             let records = self.foreign_tenant.to_string();
@@ -157,7 +187,8 @@ impl Reader<'_> {
                 ("blob", &self.split.id),
                 ("records", &records),
             ];
-            self.log.line(Level::Warn, "records name another organization", &fields);
+            self.log
+                .line(Level::Warn, "records name another organization", &fields);
         }
     }
 }
@@ -174,16 +205,22 @@ impl Head {
             return Ok(());
         }
         let mark = |byte: &u8| matches!(byte, 0xEF | 0xBB | 0xBF) || byte.is_ascii_whitespace();
-        let Some(start) = chunk.iter().position(|byte| !mark(byte)) else { return Ok(()) };
+        let Some(start) = chunk.iter().position(|byte| !mark(byte)) else {
+            return Ok(());
+        };
         self.seen = true;
         let begin = &chunk[start..];
         if begin[0] == b'[' || (salvage && begin[0] == b'{' && looks_like_a_record(begin)) {
             return Ok(());
         }
         let excerpt = String::from_utf8_lossy(&begin[..begin.len().min(EXCERPT_BYTES)]);
-        let excerpt: String =
-            excerpt.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
-        Err(retry(format!("the body is not a list of records but begins with `{excerpt}`")))
+        let excerpt: String = excerpt
+            .chars()
+            .map(|letter| if letter.is_control() { ' ' } else { letter })
+            .collect();
+        Err(retry(format!(
+            "the body is not a list of records but begins with `{excerpt}`"
+        )))
     }
 }
 
@@ -207,6 +244,10 @@ fn transport(broken: Broken) -> Failure {
     }
 }
 
-fn retry(reason: String) -> Failure {
-    Failure::Retry { after_ms: None, affects: Scope::Split, reason: format!("content blob: {reason}") }
+fn retry(reason: impl std::fmt::Display) -> Failure {
+    Failure::Retry {
+        after_ms: None,
+        affects: Scope::Split,
+        reason: format!("content blob: {reason}"),
+    }
 }

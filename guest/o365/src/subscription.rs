@@ -45,7 +45,10 @@ pub struct Survey {
 /// Whether a survey is due.
 pub fn survey_due(known: &Subscribed, now: Timestamp, config: &Config) -> bool {
     let moved = config.unsubscribe && known.types != config.content_types.join(",");
-    moved || known.checked.is_none_or(|at| at > now + MINUTE || now - at >= CHECK_INTERVAL)
+    moved
+        || known
+            .checked
+            .is_none_or(|at| at > now + MINUTE || now - at >= CHECK_INTERVAL)
 }
 
 /// Asks the service for the tenant's subscriptions.
@@ -64,10 +67,17 @@ pub fn survey(world: &mut World<'_>, config: &Config) -> Result<Survey, Failure>
                 continue;
             }
         };
-        skew = api::date(&response).map(|date| date - world.clock.now()).or(skew);
+        skew = api::date(&response)
+            .map(|date| date - world.clock.now())
+            .or(skew);
         if response.status == 200 {
             match api::read_subscriptions(&mut response) {
-                Ok(listed) => return Ok(Survey { listed: Some(listed), skew }),
+                Ok(listed) => {
+                    return Ok(Survey {
+                        listed: Some(listed),
+                        skew,
+                    });
+                }
                 Err(reason) => last = reason,
             }
             continue;
@@ -83,7 +93,11 @@ pub fn survey(world: &mut World<'_>, config: &Config) -> Result<Survey, Failure>
         }
     }
     let reason = format!("listing subscriptions: {last}");
-    Err(Failure::Retry { after_ms: None, affects: Scope::Split, reason })
+    Err(Failure::Retry {
+        after_ms: None,
+        affects: Scope::Split,
+        reason,
+    })
 }
 
 /// Starts what is missing, stops what is not wanted.
@@ -100,13 +114,19 @@ pub fn ensure(
         return Ok(Found::Enabled);
     };
     stop_unwanted(world, config, stream, listed)?;
-    let own = listed.iter().find(|found| found.content_type.eq_ignore_ascii_case(stream));
+    let own = listed
+        .iter()
+        .find(|found| found.content_type.eq_ignore_ascii_case(stream));
     // An element without a status is unknown, so listing content is tried.
     if own.is_some_and(|own| own.enabled != Some(false)) {
         enabled(known, config, now);
         return Ok(Found::Enabled);
     }
-    let least = if own.is_some() { RESTART_INTERVAL } else { START_INTERVAL };
+    let least = if own.is_some() {
+        RESTART_INTERVAL
+    } else {
+        START_INTERVAL
+    };
     match known.announced {
         Some(at) if (at..at + FRESH).contains(&now) => {
             start(world, config, stream)?;
@@ -145,7 +165,9 @@ fn start(world: &mut World<'_>, config: &Config, stream: &str) -> Result<(), Fai
     };
     let response = send(world, &Api::new(config).switch(stream, true))?.map_err(later)?;
     if (200..300).contains(&response.status) {
-        world.log.line(Level::Info, "subscription started", &[("stream", stream)]);
+        world
+            .log
+            .line(Level::Info, "subscription started", &[("stream", stream)]);
         world.log.count("subscriptions_started", 1);
         return Ok(());
     }
@@ -167,7 +189,12 @@ fn stop_unwanted(
     stream: &str,
     listed: &[Subscription],
 ) -> Result<(), Failure> {
-    if !config.unsubscribe || config.content_types.first().is_none_or(|first| first != stream) {
+    if !config.unsubscribe
+        || config
+            .content_types
+            .first()
+            .is_none_or(|first| first != stream)
+    {
         return Ok(());
     }
     for found in listed.iter().filter(|found| found.enabled == Some(true)) {
@@ -181,17 +208,23 @@ fn stop_unwanted(
         let fields = [("content_type", *known)];
         match send(world, &Api::new(config).switch(known, false))? {
             Ok(response) if (200..300).contains(&response.status) => {
-                world.log.line(Level::Warn, "subscription stopped, as configured", &fields);
+                world
+                    .log
+                    .line(Level::Warn, "subscription stopped, as configured", &fields);
                 world.log.count("subscriptions_stopped", 1);
             }
             Ok(response) => {
                 let reason = api::refused(response, world.clock).reason;
                 let fields = [("content_type", *known), ("reason", &reason)];
-                world.log.line(Level::Warn, "subscription could not be stopped", &fields);
+                world
+                    .log
+                    .line(Level::Warn, "subscription could not be stopped", &fields);
             }
             Err(reason) => {
                 let fields = [("content_type", *known), ("reason", &reason)];
-                world.log.line(Level::Warn, "subscription could not be stopped", &fields);
+                world
+                    .log
+                    .line(Level::Warn, "subscription could not be stopped", &fields);
             }
         }
     }

@@ -32,8 +32,10 @@ pub fn show(time: Timestamp) -> String {
 }
 
 fn format(time: Timestamp, form: &str) -> String {
-    DateTime::from_timestamp_millis(time)
-        .map_or_else(|| format!("{time} ms"), |time| time.format(form).to_string())
+    DateTime::from_timestamp_millis(time).map_or_else(
+        || format!("{time} ms"),
+        |time| time.format(form).to_string(),
+    )
 }
 
 /// Reads the times that the service writes: with or without zone, fraction or time of day; UTC
@@ -44,7 +46,11 @@ pub fn parse(text: &str) -> Option<Timestamp> {
         return Some(time.timestamp_millis());
     }
     let plain = text.strip_suffix(['Z', 'z']).unwrap_or(text);
-    for form in ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M"] {
+    for form in [
+        "%Y-%m-%dT%H:%M:%S%.f",
+        "%Y-%m-%d %H:%M:%S%.f",
+        "%Y-%m-%dT%H:%M",
+    ] {
         if let Ok(time) = NaiveDateTime::parse_from_str(plain, form) {
             return Some(time.and_utc().timestamp_millis());
         }
@@ -55,7 +61,9 @@ pub fn parse(text: &str) -> Option<Timestamp> {
 
 /// Reads a `Date` or `Retry-After` header.
 pub fn parse_http(text: &str) -> Option<Timestamp> {
-    let time = DateTime::parse_from_rfc2822(text.trim()).ok()?.with_timezone(&Utc);
+    let time = DateTime::parse_from_rfc2822(text.trim())
+        .ok()?
+        .with_timezone(&Utc);
     (time.second() < 60).then(|| time.timestamp_millis())
 }
 

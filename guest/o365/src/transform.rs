@@ -20,7 +20,9 @@ pub fn apply(
     let config = config::load(config, Use::Transform).map_err(Failure::Misconfigured)?;
     let mut mapper = Mapper::new(&config.mapping);
     let mut output = Batch::default();
-    output.bytes.reserve(batch.bytes.len() + batch.bytes.len() / 2);
+    output
+        .bytes
+        .reserve(batch.bytes.len() + batch.bytes.len() / 2);
     let mut verdicts = Vec::with_capacity(batch.entries.len());
     for (_, body, entry) in batch.events() {
         let (bytes, entries) = (output.bytes.len(), output.entries.len());
@@ -68,7 +70,9 @@ fn one(
         Ok(())
     };
     let mut splitter = Splitter::new(limits);
-    let split = splitter.push(body, &mut each).and_then(|()| splitter.finish(&mut each));
+    let split = splitter
+        .push(body, &mut each)
+        .and_then(|()| splitter.finish(&mut each));
     if let Err(Stop::Malformed(malformed)) = split {
         return Err(malformed.to_string());
     }
@@ -79,14 +83,14 @@ fn add(mapper: &mut Mapper, record: &[u8], time: i64, output: &mut Batch) -> Res
     // The id goes in front of the body but is known only behind the mapping: the body is written
     // to a buffer of the mapper and copied once.
     let mut body = Vec::with_capacity(record.len() * 2);
-    let mapped = mapper.map(record, time, &mut body)?;
+    let event = mapper.map(record, time, &mut body)?;
     let id = mapper.id();
     let size = |bytes: usize| u32::try_from(bytes).map_err(|_| "an event too large".to_owned());
     let entry = Entry {
         id_length: size(id.len())?,
         body_length: size(body.len())?,
-        fingerprint: mapped.fingerprint,
-        time: mapped.time,
+        fingerprint: event.fingerprint,
+        time: event.time,
     };
     output.bytes.extend_from_slice(id.as_bytes());
     output.bytes.extend_from_slice(&body);

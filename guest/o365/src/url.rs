@@ -41,13 +41,26 @@ impl Url {
         }
         let authority = authority.to_ascii_lowercase();
         let port = if secure { ":443" } else { ":80" };
-        let authority = authority.strip_suffix(port).unwrap_or(&authority).to_owned();
-        let host = authority.rsplit_once(':').map_or(&*authority, |(host, _)| host);
+        let authority = authority
+            .strip_suffix(port)
+            .unwrap_or(&authority)
+            .to_owned();
+        let host = authority
+            .rsplit_once(':')
+            .map_or(&*authority, |(host, _)| host);
         if host.is_empty() || host.ends_with('.') {
             return Err("its host is empty or ends with a dot");
         }
-        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Self { secure, authority, path })
+        let path = if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("/{path}")
+        };
+        Ok(Self {
+            secure,
+            authority,
+            path,
+        })
     }
 
     /// Reads what the service sent: absolute, or a path on the same origin.
@@ -66,14 +79,20 @@ impl Url {
 
     /// Scheme, host and port.
     pub fn origin(&self) -> String {
-        format!("{}://{}", if self.secure { "https" } else { "http" }, self.authority)
+        format!(
+            "{}://{}",
+            if self.secure { "https" } else { "http" },
+            self.authority
+        )
     }
 
     /// Whether the query has a parameter of this name, in any case.
     pub fn has_parameter(&self, name: &str) -> bool {
         let query = self.path.split_once('?').map_or("", |(_, query)| query);
         query.split('&').any(|pair| {
-            pair.split_once('=').map_or(pair, |(found, _)| found).eq_ignore_ascii_case(name)
+            pair.split_once('=')
+                .map_or(pair, |(found, _)| found)
+                .eq_ignore_ascii_case(name)
         })
     }
 

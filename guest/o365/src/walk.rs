@@ -132,11 +132,19 @@ impl Walker<'_, '_> {
         let mut queue: VecDeque<_> = wanted.iter().copied().enumerate().collect();
         loop {
             while self.active.len() < OUTSTANDING && self.room(limits) {
-                let Some((order, (start, end))) = queue.pop_front() else { break };
+                let Some((order, (start, end))) = queue.pop_front() else {
+                    break;
+                };
                 self.launch(order, start, end);
             }
-            let Some((ticket, answer)) = self.world.http.wait() else { break };
-            let Some(place) = self.active.iter().position(|active| active.ticket == ticket) else {
+            let Some((ticket, answer)) = self.world.http.wait() else {
+                break;
+            };
+            let Some(place) = self
+                .active
+                .iter()
+                .position(|active| active.ticket == ticket)
+            else {
                 continue;
             };
             let active = self.active.swap_remove(place);
@@ -148,7 +156,11 @@ impl Walker<'_, '_> {
     /// Whether another window may begin.
     fn room(&self, limits: Limits) -> bool {
         let found: usize = self.done.iter().map(|(_, pass)| pass.splits.len()).sum();
-        let coming: usize = self.active.iter().map(|active| active.pass.splits.len()).sum();
+        let coming: usize = self
+            .active
+            .iter()
+            .map(|active| active.pass.splits.len())
+            .sum();
         let time_left = limits.deadline.saturating_sub(self.world.clock.now());
         let fatal = matches!(
             &self.walked.trouble,
@@ -158,11 +170,29 @@ impl Walker<'_, '_> {
     }
 
     fn launch(&mut self, order: usize, start: Timestamp, end: Timestamp) {
-        let pass = Pass { start, end, begun: 0, splits: Vec::new(), invalid: 0 };
-        let url = Url { secure: true, authority: String::new(), path: String::new() };
+        let pass = Pass {
+            start,
+            end,
+            begun: 0,
+            splits: Vec::new(),
+            invalid: 0,
+        };
+        let url = Url {
+            secure: true,
+            authority: String::new(),
+            path: String::new(),
+        };
         let seen = BTreeSet::new();
-        let active =
-            Active { ticket: 0, order, url, pass, seen, pages: 0, tries: 0, restarts: 0 };
+        let active = Active {
+            ticket: 0,
+            order,
+            url,
+            pass,
+            seen,
+            pages: 0,
+            tries: 0,
+            restarts: 0,
+        };
         self.begin(active);
     }
 
@@ -187,7 +217,10 @@ impl Walker<'_, '_> {
     }
 
     fn send(&mut self, mut active: Active) {
-        let request = Request { method: Method::Get, url: active.url.clone() };
+        let request = Request {
+            method: Method::Get,
+            url: active.url.clone(),
+        };
         active.ticket = self.world.http.send(&request);
         self.active.push(active);
     }
@@ -212,7 +245,10 @@ impl Walker<'_, '_> {
                 self.walked.left = true;
                 let transient = matches!(
                     &trouble,
-                    Trouble::Failure(Failure::Retry { affects: Scope::Split, .. })
+                    Trouble::Failure(Failure::Retry {
+                        affects: Scope::Split,
+                        ..
+                    })
                 );
                 if !transient {
                     // The other windows would be told the same.
@@ -271,7 +307,9 @@ impl Walker<'_, '_> {
 
     /// The first page's `Date` bounds when the pass began; every one tells the skew.
     fn note_date(&mut self, active: &mut Active, response: &Response) {
-        let Some(date) = api::date(response) else { return };
+        let Some(date) = api::date(response) else {
+            return;
+        };
         if active.pages == 0 {
             active.pass.begun = active.pass.begun.min(date);
         }
@@ -326,7 +364,11 @@ impl Walker<'_, '_> {
     fn retry(&self, active: &Active, reason: &str, after_ms: Option<u64>) -> Failure {
         let (start, end) = (time::show(active.pass.start), time::show(active.pass.end));
         let reason = format!("listing {} from {start} to {end}: {reason}", self.stream);
-        Failure::Retry { after_ms, affects: Scope::Split, reason }
+        Failure::Retry {
+            after_ms,
+            affects: Scope::Split,
+            reason,
+        }
     }
 
     fn report_invalid(&self, active: &mut Active, invalid: &[String]) {
@@ -335,7 +377,9 @@ impl Walker<'_, '_> {
             self.alarm(text, element);
         }
         active.pass.invalid += invalid.len();
-        self.world.log.count("list_items_invalid", invalid.len() as u64);
+        self.world
+            .log
+            .count("list_items_invalid", invalid.len() as u64);
     }
 
     fn alarm(&self, message: &str, detail: &str) {
@@ -348,8 +392,7 @@ impl Walker<'_, '_> {
         self.done.sort_by_key(|(order, _)| *order);
         let mut found = 0;
         for (_, pass) in self.done {
-            if !self.walked.passes.is_empty()
-                && found + pass.splits.len() > limits.splits as usize
+            if !self.walked.passes.is_empty() && found + pass.splits.len() > limits.splits as usize
             {
                 self.walked.left = true;
                 continue;

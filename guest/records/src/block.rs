@@ -15,7 +15,11 @@ pub(crate) struct Masks {
 impl Masks {
     #[inline]
     pub(crate) fn of(block: &[u8; BLOCK]) -> Self {
-        let mut masks = Self { quote: 0, backslash: 0, bracket: 0 };
+        let mut masks = Self {
+            quote: 0,
+            backslash: 0,
+            bracket: 0,
+        };
         let (lanes, _) = block.as_chunks::<16>();
         for (index, lane) in lanes.iter().enumerate() {
             let (quote, backslash, bracket) = lane::masks(lane);
@@ -29,10 +33,16 @@ impl Masks {
 }
 
 /// Splits a lane into the two halves that vector registers are made of.
-#[cfg(any(target_arch = "x86_64", all(target_arch = "wasm32", target_feature = "simd128")))]
+#[cfg(any(
+    target_arch = "x86_64",
+    all(target_arch = "wasm32", target_feature = "simd128")
+))]
 fn halves(lane: &[u8; 16]) -> (i64, i64) {
     let whole = u128::from_le_bytes(*lane);
-    #[expect(clippy::cast_possible_truncation, reason = "the two halves are what is wanted")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the two halves are what is wanted"
+    )]
     let (low, high) = (whole as u64, (whole >> 64) as u64);
     (low.cast_signed(), high.cast_signed())
 }
@@ -84,7 +94,11 @@ mod lane {
             i8x16_eq(folded, i8x16_splat(0x7B)),
             i8x16_eq(folded, i8x16_splat(0x7D)),
         );
-        (u8x16_bitmask(quote), u8x16_bitmask(backslash), u8x16_bitmask(bracket))
+        (
+            u8x16_bitmask(quote),
+            u8x16_bitmask(backslash),
+            u8x16_bitmask(bracket),
+        )
     }
 }
 

@@ -31,7 +31,13 @@ pub(crate) struct Element {
 
 impl Element {
     pub(crate) fn new() -> Self {
-        Self { in_string: 0, escaped: 0, depth: 0, kinds: 0, too_deep: false }
+        Self {
+            in_string: 0,
+            escaped: 0,
+            depth: 0,
+            kinds: 0,
+            too_deep: false,
+        }
     }
 
     pub(crate) fn too_deep(&self) -> bool {
@@ -51,7 +57,8 @@ impl Element {
         }
         let mut padded = [b' '; BLOCK];
         padded[..rest.len()].copy_from_slice(rest);
-        self.block(&padded, blocks.len() * BLOCK, rest.len()).unwrap_or(Outcome::Open)
+        self.block(&padded, blocks.len() * BLOCK, rest.len())
+            .unwrap_or(Outcome::Open)
     }
 
     #[inline]
@@ -86,7 +93,11 @@ impl Element {
             }
         }
         // The padding of a short block is no string and no escape: the state in front of it counts.
-        self.in_string = if (inside >> (length - 1)) & 1 == 1 { u64::MAX } else { 0 };
+        self.in_string = if (inside >> (length - 1)) & 1 == 1 {
+            u64::MAX
+        } else {
+            0
+        };
         None
     }
 

@@ -7,118 +7,14 @@
 
 mod block;
 mod element;
+mod item;
+mod salvage;
 
 use element::{Element, Outcome};
+pub use item::{Item, Limits, Malformed, Reason, Stop};
 
 /// Deepest nesting of a record. Real records stay below 20; the stack of brackets is one integer.
 pub const DEPTH_LIMIT: u32 = 128;
-
-/// Most bytes of a bad slice that is kept when the record itself is over its limit.
-const OVERSIZE_KEPT_BYTES: usize = 64 * 1024;
-
-/// After so many restarts inside one broken record the rest of it is one bad slice: each restart
-/// scans what is left again, so without a limit hostile input could cost the square of its length.
-const RESTART_LIMIT: u32 = 64;
-
-/// What one splitter allows.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Most bytes of one record. The only memory that grows with the input.
-    pub element_bytes: usize,
-    /// Go on behind damage: bad slices come out as [`Item::Bad`] instead of an error.
-    pub salvage: bool,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { element_bytes: 32 << 20, salvage: false }
-    }
-}
-
-/// A piece of the input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Item<'a> {
-    /// One JSON object, from its first brace to its last.
-    Record(&'a [u8]),
-    /// An object found behind damage (salvage only). It may be a fragment of a broken record, so
-    /// take it for a record only when it carries what every record must.
-    Recovered(&'a [u8]),
-    /// Something that is no record.
-    Bad {
-        /// Its bytes; only the beginning of them for a record over the limit.
-        bytes: &'a [u8],
-        /// Where it begins in the input.
-        offset: u64,
-        /// What is wrong.
-        reason: Reason,
-    },
-}
-
-/// What is wrong with a slice or a body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// A number, string, `true`, `false` or `null` where a record should stand.
-    NotAnObject,
-    /// Nested deeper than [`DEPTH_LIMIT`].
-    TooDeep,
-    /// A record of more bytes than the limit.
-    TooLarge {
-        /// The bytes seen of it.
-        size: u64,
-        /// The limit.
-        limit: u64,
-    },
-    /// A closing bracket that does not fit its opening one.
-    Mismatch,
-    /// Bytes between records that are neither white space nor a comma.
-    Garbage,
-    /// A comma too many or too few.
-    Comma,
-    /// The input ended inside a record or before an array was closed.
-    Truncated,
-}
-
-impl std::fmt::Display for Reason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::NotAnObject => f.write_str("not a JSON object"),
-            Self::TooDeep => write!(f, "nested deeper than {DEPTH_LIMIT} levels"),
-            Self::TooLarge { size, limit } => {
-                write!(f, "a record of {size} bytes or more; the limit is {limit}")
-            }
-            Self::Mismatch => f.write_str("a closing bracket that does not fit"),
-            Self::Garbage => f.write_str("bytes between records that are not JSON"),
-            Self::Comma => f.write_str("a comma too many or too few"),
-            Self::Truncated => f.write_str("the input ended too early"),
-        }
-    }
-}
-
-/// The input cannot be split (further).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed {
-    /// Byte of the input where the damage was noticed.
-    pub offset: u64,
-    /// What it is.
-    pub reason: Reason,
-}
-
-impl std::fmt::Display for Malformed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} at byte {}", self.reason, self.offset)
-    }
-}
-
-impl std::error::Error for Malformed {}
-
-/// Why splitting stopped.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Stop<E> {
-    /// The input is damaged.
-    Malformed(Malformed),
-    /// The caller's function returned this.
-    Caller(E),
-}
 
 /// What may come next between records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +45,8 @@ pub struct Splitter {
     held: Vec<u8>,
     /// Where the unfinished element begins in the input.
     begun: u64,
+    /// The last thing seen is the end of an outermost array: only another document may follow.
+    after_array: bool,
     recovering: bool,
     restarts: u32,
     records: u64,
@@ -165,7 +63,10 @@ enum Inside {
     /// A number or a word at the place of a record.
     Word,
     /// Damage; everything up to the next place where a record may begin.
-    Damage { closed: bool, reason: Reason },
+    Damage {
+        closed: bool,
+        reason: Reason,
+    },
     /// A record over the limit, of which no more is kept.
     Oversize(Element),
 }
@@ -182,6 +83,7 @@ impl Splitter {
             inside: Inside::Between,
             held: Vec::new(),
             begun: 0,
+            after_array: false,
             recovering: false,
             restarts: 0,
             records: 0,
@@ -229,8 +131,12 @@ impl Splitter {
         if self.limits.salvage && self.arrays > 0 {
             self.arrays = 0;
             let offset = self.base;
-            each(Item::Bad { bytes: &[], offset, reason: Reason::Truncated })
-                .map_err(Stop::Caller)?;
+            each(Item::Bad {
+                bytes: &[],
+                offset,
+                reason: Reason::Truncated,
+            })
+            .map_err(Stop::Caller)?;
         }
         Ok(())
     }
@@ -262,77 +168,120 @@ impl Splitter {
         at: usize,
         each: &mut dyn FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<usize, Stop<E>> {
-        const MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
         let byte = chunk[at];
-        if self.mark < 3 {
-            if byte == MARK[usize::from(self.mark)] {
-                self.mark += 1;
-                return Ok(at + 1);
-            }
-            self.mark = 3;
+        if self.mark < 3 && self.mark(byte, at)? {
+            return Ok(at + 1);
         }
-        let value_may_come = self.expect != Expect::Next || self.arrays == 0;
+        let in_array = self.arrays > 0;
+        let value_may_come = self.expect != Expect::Next || !in_array;
         match byte {
             b' ' | b'\t' | b'\r' | b'\n' => return Ok(at + 1),
-            b'{' | b'[' | b'"' | b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z'
-                if !value_may_come =>
-            {
-                // Without its comma the array is damaged, yet where the record begins is plain.
-                if !self.limits.salvage {
-                    return Err(self.malformed(at, Reason::Comma));
-                }
-                self.expect = Expect::Value;
-                let offset = self.base + at as u64;
-                each(Item::Bad { bytes: &[], offset, reason: Reason::Comma })
-                    .map_err(Stop::Caller)?;
-                return Ok(at);
-            }
-            b'{' => self.begin(at, Inside::Object(Element::new())),
-            b'[' => {
+            b'{' if value_may_come => self.begin(at, Inside::Object(Element::new())),
+            b'[' if value_may_come => {
                 self.arrays += 1;
+                self.after_array = false;
                 self.expect = Expect::First;
                 return Ok(at + 1);
             }
-            b']' if self.arrays > 0 && matches!(self.expect, Expect::First | Expect::Next) => {
+            b']' if in_array && matches!(self.expect, Expect::First | Expect::Next) => {
                 self.arrays -= 1;
                 self.expect = Expect::Next;
+                self.after_array = self.arrays == 0;
                 return Ok(at + 1);
             }
-            b',' if self.arrays > 0 && self.expect == Expect::Next => {
+            b',' if in_array && self.expect == Expect::Next => {
                 self.expect = Expect::Value;
                 return Ok(at + 1);
             }
-            b'"' => {
+            b'"' if value_may_come && !self.after_array => {
                 self.begin(at, Inside::Text(false));
                 self.held.push(byte);
                 return Ok(at + 1);
             }
-            b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => self.begin(at, Inside::Word),
-            b']' | b',' if self.arrays > 0 => {
-                if !self.limits.salvage {
-                    return Err(self.malformed(at, Reason::Comma));
-                }
-                self.arrays -= u32::from(byte == b']');
-                self.expect = if byte == b']' { Expect::Next } else { Expect::Value };
-                let (bytes, offset) = (&chunk[at..=at], self.base + at as u64);
-                each(Item::Bad { bytes, offset, reason: Reason::Comma }).map_err(Stop::Caller)?;
-                return Ok(at + 1);
+            _ if value_may_come && !self.after_array && is_word(byte) => {
+                self.begin(at, Inside::Word);
             }
-            _ => {
-                if !self.limits.salvage {
-                    return Err(self.malformed(at, Reason::Garbage));
-                }
-                self.recovering = true;
-                let reason = Reason::Garbage;
-                self.begin(at, Inside::Damage { closed: true, reason });
-            }
+            _ => return self.out_of_place(chunk, at, each),
         }
         Ok(at)
+    }
+
+    /// Whether a byte belongs to a byte-order mark at the beginning.
+    fn mark<E>(&mut self, byte: u8, at: usize) -> Result<bool, Stop<E>> {
+        const MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
+        if byte == MARK[usize::from(self.mark)] {
+            self.mark += 1;
+            return Ok(true);
+        }
+        let part = std::mem::replace(&mut self.mark, 3);
+        if part > 0 && !self.limits.salvage {
+            return Err(self.malformed(at, Reason::Garbage));
+        }
+        Ok(false)
+    }
+
+    /// Deals with a byte that may not stand where it does.
+    fn out_of_place<E>(
+        &mut self,
+        chunk: &[u8],
+        at: usize,
+        each: &mut dyn FnMut(Item<'_>) -> Result<(), E>,
+    ) -> Result<usize, Stop<E>> {
+        let byte = chunk[at];
+        let value = matches!(byte, b'{' | b'[' | b'"') || is_word(byte);
+        let in_array = self.arrays > 0;
+        let comma = in_array && (value || matches!(byte, b',' | b']'));
+        let reason = if comma {
+            Reason::Comma
+        } else {
+            Reason::Garbage
+        };
+        if !self.limits.salvage {
+            return Err(self.malformed(at, reason));
+        }
+        if !value && !comma {
+            self.recovering = true;
+            self.begin(
+                at,
+                Inside::Damage {
+                    closed: true,
+                    reason,
+                },
+            );
+            return Ok(at);
+        }
+        self.after_array = false;
+        let offset = self.base + at as u64;
+        if value {
+            // Where the value begins is plain, although its comma is missing.
+            self.expect = Expect::Value;
+            each(Item::Bad {
+                bytes: &[],
+                offset,
+                reason,
+            })
+            .map_err(Stop::Caller)?;
+            return Ok(at);
+        }
+        self.arrays -= u32::from(byte == b']');
+        self.expect = if byte == b']' {
+            Expect::Next
+        } else {
+            Expect::Value
+        };
+        each(Item::Bad {
+            bytes: &chunk[at..=at],
+            offset,
+            reason,
+        })
+        .map_err(Stop::Caller)?;
+        Ok(at + 1)
     }
 
     fn begin(&mut self, at: usize, inside: Inside) {
         self.begun = self.base + at as u64;
         self.held.clear();
+        self.after_array = false;
         self.inside = inside;
     }
 
@@ -342,7 +291,9 @@ impl Splitter {
         at: usize,
         each: &mut dyn FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<usize, Stop<E>> {
-        let Inside::Object(element) = &mut self.inside else { return Ok(at) };
+        let Inside::Object(element) = &mut self.inside else {
+            return Ok(at);
+        };
         let outcome = element.scan(&chunk[at..]);
         let deep = element.too_deep();
         let end = match outcome {
@@ -376,7 +327,6 @@ impl Splitter {
         }
         self.inside = Inside::Between;
         self.expect = Expect::Next;
-        self.restarts = 0;
         self.records += 1;
         let bytes = if self.held.is_empty() {
             &chunk[at..end]
@@ -384,7 +334,11 @@ impl Splitter {
             self.held.extend_from_slice(&chunk[at..end]);
             &self.held[..]
         };
-        let item = if self.recovering { Item::Recovered(bytes) } else { Item::Record(bytes) };
+        let item = if self.recovering {
+            Item::Recovered(bytes)
+        } else {
+            Item::Record(bytes)
+        };
         let answer = each(item).map_err(Stop::Caller);
         self.held.clear();
         answer.map(|()| end)
@@ -400,58 +354,15 @@ impl Splitter {
         self.held.extend_from_slice(bytes);
     }
 
-    fn too_large<E>(
-        &mut self,
-        chunk: &[u8],
-        at: usize,
-        end: usize,
-        open: bool,
-        each: &mut dyn FnMut(Item<'_>) -> Result<(), E>,
-    ) -> Result<usize, Stop<E>> {
-        let limit = self.limits.element_bytes as u64;
-        let size = self.base + end as u64 - self.begun;
-        if !self.limits.salvage {
-            let reason = Reason::TooLarge { size, limit };
-            return Err(Stop::Malformed(Malformed { offset: self.begun, reason }));
-        }
-        let room = OVERSIZE_KEPT_BYTES.saturating_sub(self.held.len()).min(end - at);
-        self.held.truncate(OVERSIZE_KEPT_BYTES);
-        self.held.extend_from_slice(&chunk[at..at + room]);
-        self.held.shrink_to_fit();
-        if !open {
-            self.end_bad(&[], Reason::TooLarge { size, limit }, each)?;
-            return Ok(end);
-        }
-        if let Inside::Object(element) = std::mem::replace(&mut self.inside, Inside::Between) {
-            self.inside = Inside::Oversize(element);
-        }
-        Ok(end)
-    }
-
-    fn oversize<E>(
-        &mut self,
-        chunk: &[u8],
-        at: usize,
-        each: &mut dyn FnMut(Item<'_>) -> Result<(), E>,
-    ) -> Result<usize, Stop<E>> {
-        let Inside::Oversize(element) = &mut self.inside else { return Ok(at) };
-        let end = match element.scan(&chunk[at..]) {
-            Outcome::Open => return Ok(chunk.len()),
-            Outcome::Closed(length) | Outcome::Mismatch(length) => at + length,
-        };
-        let size = self.base + end as u64 - self.begun;
-        let limit = self.limits.element_bytes as u64;
-        self.end_bad(&[], Reason::TooLarge { size, limit }, each)?;
-        Ok(end)
-    }
-
     fn text<E>(
         &mut self,
         chunk: &[u8],
         at: usize,
         each: &mut dyn FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<usize, Stop<E>> {
-        let Inside::Text(escaped) = &mut self.inside else { return Ok(at) };
+        let Inside::Text(escaped) = &mut self.inside else {
+            return Ok(at);
+        };
         let mut end = at;
         if *escaped {
             *escaped = false;
@@ -478,71 +389,16 @@ impl Splitter {
         at: usize,
         each: &mut dyn FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<usize, Stop<E>> {
-        let word = |byte: &u8| matches!(byte, b'+' | b'-' | b'.') || byte.is_ascii_alphanumeric();
-        let length = chunk[at..].iter().take_while(|byte| word(byte)).count();
+        let length = chunk[at..]
+            .iter()
+            .take_while(|byte| is_word(**byte))
+            .count();
         if at + length == chunk.len() {
             self.hold_bad(&chunk[at..]);
         } else {
             self.end_bad(&chunk[at..at + length], Reason::NotAnObject, each)?;
         }
         Ok(at + length)
-    }
-
-    /// Skips damage up to a brace that follows a closing brace with only white space and commas
-    /// between them: there the next record may begin.
-    fn damage<E>(
-        &mut self,
-        chunk: &[u8],
-        at: usize,
-        each: &mut dyn FnMut(Item<'_>) -> Result<(), E>,
-    ) -> Result<usize, Stop<E>> {
-        let Inside::Damage { closed, reason } = &mut self.inside else { return Ok(at) };
-        let reason = *reason;
-        for (index, byte) in chunk.iter().enumerate().skip(at) {
-            match byte {
-                b'{' if *closed => {
-                    self.end_bad(&chunk[at..index], reason, each)?;
-                    self.expect = Expect::Value;
-                    return Ok(index);
-                }
-                b'}' => *closed = true,
-                b' ' | b'\t' | b'\r' | b'\n' | b',' => {}
-                // Garbage between two records: the next brace begins the second one.
-                _ if reason == Reason::Garbage => {}
-                _ => *closed = false,
-            }
-        }
-        self.hold_bad(&chunk[at..]);
-        Ok(chunk.len())
-    }
-
-    /// Begins again inside a broken record, behind its first likely end.
-    fn restart<E>(
-        &mut self,
-        broken: Vec<u8>,
-        reason: Reason,
-        each: &mut dyn FnMut(Item<'_>) -> Result<(), E>,
-    ) -> Result<(), Stop<E>> {
-        self.recovering = true;
-        self.restarts += 1;
-        let cut = if self.restarts > RESTART_LIMIT { None } else { next_start(&broken) };
-        let begun = self.begun;
-        let Some(cut) = cut else {
-            // Nothing in it looks like a beginning: what follows belongs to the damage until
-            // something does.
-            let closed = broken.iter().rposition(|&byte| byte == b'}').is_some_and(|last| {
-                broken[last + 1..].iter().all(|byte| byte.is_ascii_whitespace() || *byte == b',')
-            });
-            self.base = begun + broken.len() as u64;
-            self.held = broken;
-            self.inside = Inside::Damage { closed, reason };
-            return Ok(());
-        };
-        self.inside = Inside::Between;
-        self.expect = Expect::Value;
-        each(Item::Bad { bytes: &broken[..cut], offset: begun, reason }).map_err(Stop::Caller)?;
-        self.base = begun + cut as u64;
-        self.run(&broken[cut..], each)
     }
 
     fn hold_bad(&mut self, bytes: &[u8]) {
@@ -561,32 +417,34 @@ impl Splitter {
         self.expect = Expect::Next;
         let offset = self.begun;
         let answer = if self.held.is_empty() {
-            each(Item::Bad { bytes: last, offset, reason })
+            each(Item::Bad {
+                bytes: last,
+                offset,
+                reason,
+            })
         } else {
             self.hold_bad(last);
-            each(Item::Bad { bytes: &self.held, offset, reason })
+            each(Item::Bad {
+                bytes: &self.held,
+                offset,
+                reason,
+            })
         };
         self.held.clear();
         answer.map_err(Stop::Caller)
     }
 
     fn malformed<E>(&self, at: usize, reason: Reason) -> Stop<E> {
-        Stop::Malformed(Malformed { offset: self.base + at as u64, reason })
+        Stop::Malformed(Malformed {
+            offset: self.base + at as u64,
+            reason,
+        })
     }
 }
 
-/// The first place behind the beginning of a broken record where another one may begin.
-fn next_start(broken: &[u8]) -> Option<usize> {
-    let mut closed = false;
-    for (index, byte) in broken.iter().enumerate().skip(1) {
-        match byte {
-            b'{' if closed => return Some(index),
-            b'}' => closed = true,
-            b' ' | b'\t' | b'\r' | b'\n' | b',' => {}
-            _ => closed = false,
-        }
-    }
-    None
+/// Whether a byte may stand in a number or a literal.
+fn is_word(byte: u8) -> bool {
+    matches!(byte, b'+' | b'-' | b'.') || byte.is_ascii_alphanumeric()
 }
 
 #[cfg(test)]

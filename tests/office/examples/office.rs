@@ -1,6 +1,8 @@
-//! Serves a simulated office on loopback until it is interrupted, and prints a pipeline to run against it.
+//! Serves a simulated office on loopback until it is interrupted, and prints a pipeline to run
+//! against it.
 //!
-//! `cargo run -p sluicegate-office --example office -- --tenants 2 --blobs 200 --fault truncate=0.05`
+//! `cargo run -p sluicegate-office --example office -- --tenants 2 --blobs 200 --fault
+//! truncate=0.05`
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -130,11 +132,11 @@ fn show(server: &Server, options: &Options) -> Result<(), Failure> {
             let directory = Path::new(directory);
             std::fs::create_dir_all(directory)?;
             std::fs::write(directory.join("pipeline.yaml"), yaml)?;
-            let lines: String = secrets
+            let lines: Vec<String> = secrets
                 .iter()
-                .map(|(n, s)| format!("export {n}='{s}'\n"))
+                .map(|(name, secret)| format!("export {name}='{secret}'\n"))
                 .collect();
-            std::fs::write(directory.join("secrets.env"), lines)?;
+            std::fs::write(directory.join("secrets.env"), lines.concat())?;
         }
     }
     let owed = server.office(|office, now| office.oracle(now).owed());

@@ -9,8 +9,8 @@ use crate::wire::{Reply, Request};
 
 /// Answers `GET /_mock/stats`, `GET /_mock/oracle`, `POST /_mock/oracle`, `POST /_mock/fault`.
 ///
-/// The oracle takes events as NDJSON: ECS events (`event.id`, `organization.id`), or `{"tenant":…,"id":…}`.
-/// A fault is `name=rate`, one per line.
+/// The oracle takes events as NDJSON: ECS events (`event.id`, `organization.id`), or
+/// `{"tenant":…,"id":…}`. A fault is `name=rate`, one per line.
 pub(crate) fn handle(office: &mut Office, now: i64, request: &Request) -> Reply {
     match (&*request.method, &*request.path) {
         ("GET", "/_mock/stats") => Reply::json(200, office.stats().to_json().to_string()),
@@ -28,10 +28,8 @@ pub(crate) fn handle(office: &mut Office, now: i64, request: &Request) -> Reply 
         }
         ("POST", "/_mock/fault") => {
             let text = String::from_utf8_lossy(&request.body);
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            let read = lines
-                .map(|line| office.faults_mut().read(line))
-                .collect::<Result<(), _>>();
+            let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            let read = lines.try_for_each(|line| office.faults_mut().read(line));
             match read {
                 Ok(()) => Reply::json(200, "{}"),
                 Err(e) => Reply::json(400, json!({"error": e}).to_string()),

@@ -1,8 +1,9 @@
-//! What goes wrong, and how often: rates per fault, and switches for the behaviours that are not rates.
+//! What goes wrong, and how often: rates per fault, and switches for the behaviours that are not
+//! rates.
 //!
-//! Whether a request meets a fault follows from the seed, the request and how often it was sent before, so
-//! the order in which parallel requests arrive changes nothing. A fault that concerns one blob for ever
-//! (poison, gone) follows from the seed and the blob alone.
+//! Whether a request meets a fault follows from the seed, the request and how often it was sent
+//! before, so the order in which parallel requests arrive changes nothing. A fault that concerns
+//! one blob for ever (poison, gone) follows from the seed and the blob alone.
 
 use std::fmt;
 
@@ -54,15 +55,19 @@ pub enum Scope {
 }
 
 faults! {
-    ServerError "server-error" Api "500 with AF50000 in both wordings, AF50005, AF50006; 502, 503, 504 as HTML; 408.",
-    Throttle "throttle" Api "403 with AF429 in single quotes, or 429 as JSON, with every kind of `Retry-After`.",
+    ServerError "server-error" Api
+        "500 with AF50000 in both wordings, AF50005, AF50006; 502, 503, 504 as HTML; 408.",
+    Throttle "throttle" Api
+        "403 with AF429 in single quotes, or 429 as JSON, with every kind of `Retry-After`.",
     Unauthorized "unauthorized" Api "401 on a token that is valid.",
     ResetBeforeHeaders "reset-before-headers" Api "The connection is reset instead of an answer.",
     ResetAfterHeaders "reset-after-headers" Api "The connection is reset after the headers.",
     SlowHeaders "slow-headers" Api "The answer begins late (`Faults::slow_ms`).",
     Close "close" Api "The connection is closed after a good answer.",
+    Redirect "redirect" Api "A redirect: to another host, to itself, or to another path.",
     BadToken "token-unavailable" Token "503 `temporarily_unavailable`, 500 `server_error` or 429.",
-    OddExpiry "token-odd-expiry" Token "`expires_in` is missing, zero, huge, or a string on the v2 endpoint.",
+    OddExpiry "token-odd-expiry" Token
+        "`expires_in` is missing, zero, huge, or a string on the v2 endpoint.",
     Truncate "truncate" Fetch "The connection ends early; `Content-Length` promised the whole.",
     TruncateChunked "truncate-chunked" Fetch "The connection ends in the middle of a chunked body.",
     LengthShort "length-short" Fetch "A cut body whose `Content-Length` agrees with the cut.",
@@ -74,12 +79,15 @@ faults! {
     EmptyBody "empty-body" Fetch "Status 200 with nothing.",
     HtmlBody "html-body" Fetch "Status 200 with an HTML page.",
     GarbageTail "garbage-tail" Fetch "A cut JSON array followed by garbage.",
+    DoubleBody "double-body" Fetch "The array comes twice, one behind the other.",
+    FalseEncoding "false-encoding" Fetch "Plain bytes that are labelled as gzip.",
     Missing "missing-once" Fetch "404, as if the blob were not replicated yet.",
     ByteOrderMark "bom" Fetch "Harmless: a byte-order mark before the array.",
     OctetStream "octet-stream" Fetch "Harmless: labelled as `application/octet-stream`.",
     Chunked "chunked" Fetch "Harmless: no `Content-Length`.",
     Gzip "gzip" Fetch "Harmless: compressed, when the client accepts it.",
-    TruncateGzip "truncate-gzip" Fetch "A gzip stream that ends early, when the client accepts gzip.",
+    TruncateGzip "truncate-gzip" Fetch
+        "A gzip stream that ends early, when the client accepts gzip.",
     EmptyPage "empty-page" Page "An empty page in the middle, with a next page.",
     EmptyLastPage "empty-last-page" Page "The last full page announces one more, which is empty.",
     PageLoop "page-loop" Page "The next page is the page itself.",
@@ -94,9 +102,11 @@ faults! {
     EmptyBlob "empty-blob" Blob "Holds no record: `[]`.",
     CopyInBlob "copy-in-blob" Record "Comes twice in its blob, members in another order.",
     CopyInNext "copy-in-next" Record "Comes again in the next blob.",
-    Republished "republished" Record "Comes again in a blob about five days later (or the last one).",
+    Republished "republished" Record
+        "Comes again in a blob about five days later (or the last one).",
     ChangedCopy "changed-copy" Record "Another record has the same Id and a changed member.",
-    OddValue "odd-value" Record "Holds deep nesting, huge integers, escapes, or text outside the BMP.",
+    OddValue "odd-value" Record
+        "Holds deep nesting, huge integers, escapes, or text outside the BMP.",
     LongValue "long-value" Record "Holds a string of one megabyte.",
 }
 
@@ -139,8 +149,18 @@ pub enum Windows {
     Nonsense,
 }
 
+/// What throttled answers say about waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waits {
+    /// Nothing, zero, or one second.
+    Short,
+    /// Also a date in the past, ten years, less than nothing, and garbage.
+    Odd,
+}
+
 /// What goes wrong, how often, and which of its known characters the service shows.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Faults {
     rates: Vec<f64>,
     /// Order of listings.
@@ -149,6 +169,8 @@ pub struct Faults {
     pub late: Late,
     /// What happens to bad windows.
     pub windows: Windows,
+    /// What `Retry-After` says.
+    pub waits: Waits,
     /// Pages of random size, up to the page size.
     pub random_pages: bool,
     /// A window that starts inside a blob's key range lists the rest of it under another id.
@@ -180,7 +202,7 @@ pub struct Faults {
     /// How late an answer is under [`Fault::SlowHeaders`].
     pub slow_ms: u64,
     /// How long a body stalls under [`Fault::Stall`].
-    pub stall_ms: u64,
+    pub stall_ms: u32,
 }
 
 impl Faults {
@@ -191,6 +213,7 @@ impl Faults {
             order: Order::Sorted,
             late: Late::Never,
             windows: Windows::Strict,
+            waits: Waits::Short,
             random_pages: false,
             regroup: false,
             odd_header_case: false,
@@ -210,8 +233,8 @@ impl Faults {
         }
     }
 
-    /// Each fault that a careful client survives without loss is on with one chance in two, at a rate of up
-    /// to 10 %; the switches likewise. Poison and long values are left for `with`.
+    /// Each fault that a careful client survives without loss is on with one chance in two, at a
+    /// rate of up to 10 %; the switches likewise. Poison and long values are left for `with`.
     pub fn swarm(seed: u64) -> Self {
         let mut faults = Self::none();
         let seed = Seed(seed).of(Concern::Swarm);
@@ -236,6 +259,11 @@ impl Faults {
             Windows::Partial
         } else {
             Windows::Strict
+        };
+        faults.waits = if on("waits") {
+            Waits::Odd
+        } else {
+            Waits::Short
         };
         faults.random_pages = on("random pages");
         faults.regroup = on("regroup");

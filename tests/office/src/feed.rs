@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::faults::Fault;
+use crate::faults::{Fault, Waits};
 use crate::kind::ContentType;
 use crate::office::Office;
 use crate::random::{Concern, Seed};
@@ -11,7 +11,7 @@ use crate::time;
 use crate::token::is_guid;
 use crate::wire::{Reply, Request, percent_decode};
 
-/// The publisher that requests without a PublisherIdentifier are counted under.
+/// The publisher that requests without a `PublisherIdentifier` are counted under.
 const ANONYMOUS: &str = "00000000-0000-0000-0000-000000000000";
 
 /// A refusal in the regular shape.
@@ -72,7 +72,8 @@ impl Office {
         }
         let method = method_name(operation);
         self.check_rate(now, caller.tenant, publisher.as_deref(), method, about)?;
-        self.stumble(about, publisher.as_deref().unwrap_or(ANONYMOUS), method)?;
+        let name = publisher.as_deref().unwrap_or(ANONYMOUS);
+        self.stumble(about, name, method, &request.path)?;
         match (&*request.method, operation) {
             ("GET", ["subscriptions", "list"]) => Ok(self.subscriptions(caller.tenant)),
             ("GET", ["audit" | "Audit", id]) => Ok(self.fetch(
@@ -136,7 +137,8 @@ impl Office {
         let own = &self.tenants[token].directory_id;
         if !own.eq_ignore_ascii_case(path) {
             let text = format!(
-                "The tenant ID passed in the URL ({path}) does not match the tenant ID passed in the access \
+                "The tenant ID passed in the URL ({path}) does not match the tenant ID passed in \
+                the access \
                  token ({own})."
             );
             return Err(refuse(400, "AF20010", text));
@@ -171,7 +173,13 @@ impl Office {
     }
 
     /// The refusals that have no reason in the request.
-    fn stumble(&mut self, about: Seed, publisher: &str, method: &str) -> Result<(), Reply> {
+    fn stumble(
+        &mut self,
+        about: Seed,
+        publisher: &str,
+        method: &str,
+        path: &str,
+    ) -> Result<(), Reply> {
         if self.strikes(Fault::Unauthorized, about) {
             return Err(denied());
         }
@@ -181,7 +189,21 @@ impl Office {
         if self.strikes(Fault::ServerError, about) {
             return Err(server_error(about));
         }
+        if self.strikes(Fault::Redirect, about) {
+            return Err(self.redirected(about, path));
+        }
         Ok(())
+    }
+
+    fn redirected(&self, about: Seed, path: &str) -> Reply {
+        let about = about.of(Concern::Style).with(6);
+        let to = match about.below(3) {
+            0 => format!("{}{path}", self.foreign_url),
+            1 => format!("{}{path}", self.resource_url),
+            _ => format!("{}/error.htm", self.resource_url),
+        };
+        let status = *about.stream().pick(&[301, 302, 307, 308]);
+        Reply::json(status, "").with("Location", to)
     }
 
     fn throttled(&self, about: Seed, publisher: &str, method: &str) -> Reply {
@@ -193,13 +215,18 @@ impl Office {
         } else {
             refuse(429, "AF429", text)
         };
-        match about.with(2).below(8) {
+        let choices = if self.faults.waits == Waits::Odd {
+            8
+        } else {
+            4
+        };
+        match about.with(2).below(choices) {
             0 => reply.with("Retry-After", "0"),
             1 => reply.with("Retry-After", "1"),
-            2 => reply.with("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT"),
-            3 => reply.with("Retry-After", "315360000"),
-            4 => reply.with("Retry-After", "soon"),
-            5 => reply.with("Retry-After", "-5"),
+            4 => reply.with("Retry-After", "Wed, 21 Oct 2015 07:28:00 GMT"),
+            5 => reply.with("Retry-After", "315360000"),
+            6 => reply.with("Retry-After", "soon"),
+            7 => reply.with("Retry-After", "-5"),
             _ => reply,
         }
     }
@@ -221,7 +248,8 @@ impl Office {
         if !granted || tenant.denied.contains(&kind) {
             let set = caller.roles.join(" ");
             let text = format!(
-                "The permission set ({set}) sent in the request does not include the expected permission."
+                "The permission set ({set}) sent in the request does not include the expected \
+                permission."
             );
             return Err(refuse(401, "AF10001", text));
         }
@@ -343,7 +371,7 @@ pub(crate) fn server_error(about: Seed) -> Reply {
         reply.headers[0].1 = "text/html".into();
         reply
     };
-    match about.of(Concern::Style).with(3).below(9) {
+    match about.of(Concern::Style).with(3).below(10) {
         0..=2 => refuse(
             500,
             "AF50000",
@@ -368,22 +396,26 @@ pub(crate) fn server_error(about: Seed) -> Reply {
         ),
         6 => html(502, "Bad Gateway"),
         7 => html(503, "Service Unavailable"),
-        _ => html(504, "Gateway Timeout"),
+        8 => html(504, "Gateway Timeout"),
+        _ => html(408, "Request Timeout"),
     }
 }
 
-/// The answer to a start before auditing has taken effect: the code is cut out of an exception's text.
+/// The answer to a start before auditing has taken effect: the code is cut out of an exception's
+/// text.
 fn no_such_tenant(request: &Request, tenant: &str, client: &str, kind: ContentType) -> Reply {
     let publisher = request
         .parameter("PublisherIdentifier")
         .unwrap_or(ANONYMOUS.into());
     let code = format!(
-        "StartSubscription [CorrId=0d6f2a31-5b1e-4f0e-9c55-1f2e3d4c5b6a][TenantId={tenant},ContentType={},\
+        "StartSubscription [CorrId=0d6f2a31-5b1e-4f0e-9c55-1f2e3d4c5b6a][TenantId={tenant},\
+        ContentType={},\
          ApplicationId={client},PublisherId={publisher}][AppId",
         kind.name()
     );
     let message = format!(
-        "{client}] failed. Exception: Microsoft.Office.Compliance.Audit.DataServiceException: Tenant \
+        "{client}] failed. Exception: Microsoft.Office.Compliance.Audit.DataServiceException: \
+        Tenant \
          {tenant} does not exist.\r\n   at Microsoft.Office.Compliance.Audit.Start()"
     );
     refuse(400, &code, message)
@@ -412,8 +444,10 @@ fn sensitive_types(request: &Request) -> Result<Reply, Reply> {
 pub(crate) fn bad_window(start: Option<i64>, end: Option<i64>) -> Reply {
     let of = |time: Option<i64>| time.map(time::seconds).unwrap_or_default();
     let text = format!(
-        "Start time and end time must both be specified (or both omitted) and must be less than or equal to \
-         24 hours apart, with the start time prior to end time and start time no more than 7 days in the \
+        "Start time and end time must both be specified (or both omitted) and must be less than \
+        or equal to \
+         24 hours apart, with the start time prior to end time and start time no more than 7 \
+         days in the \
          past. StartTime:{}, EndTime:{}",
         of(start),
         of(end)

@@ -1,5 +1,7 @@
 //! Fetches content: one blob, or the rest of one, and everything that can happen to it on the way.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::faults::Fault;
@@ -15,11 +17,17 @@ use crate::wire::{Content, End, Framing, Reply, Request};
 /// Larger blobs are streamed as they are made, without a `Content-Length`.
 const STREAMED_BYTES: u64 = 1 << 20;
 
-/// Which blob an id names, and from which of its records on.
+/// Which blob an id names, and which of its records.
 struct Target {
     kind: ContentType,
     blob: Blob,
-    from: u32,
+    records: Range<u32>,
+}
+
+impl Target {
+    fn is_whole(&self) -> bool {
+        self.records == (0..self.blob.count)
+    }
 }
 
 impl Office {
@@ -45,7 +53,7 @@ impl Office {
         }
     }
 
-    /// Finds the blob of a content id; the id of a blob's rest begins with another key.
+    /// Finds the blob of a content id; the id of a part has other keys.
     fn target(&self, tenant: usize, id: &str) -> Option<Target> {
         let parts: Vec<&str> = id.split('$').collect();
         let [first, last, _, table, tag] = parts[..] else {
@@ -56,16 +64,30 @@ impl Office {
             .find(|kind| kind.table() == table)?;
         let index: usize = last.get(17..)?.parse().ok()?;
         let blob = *self.tenants[tenant].feed(kind)?.blobs.get(index)?;
-        let first_key = time::from_digits(first.get(..17)?)?;
-        let known =
-            content_id(&blob, first_key, kind, tag) == id && tag == self.tenants[tenant].tag;
-        if !known || !(blob.first_key..=blob.created).contains(&first_key) {
+        let key = |text: &str| time::from_digits(text.get(..17)?);
+        let keys = (key(first)?, key(last)?);
+        let own = tag == self.tenants[tenant].tag;
+        let inside = blob.first_key <= keys.0 && keys.0 <= keys.1 && keys.1 <= blob.created;
+        if !own || !inside || content_id(&blob, keys, kind, tag) != id {
             return None;
         }
-        let share = (first_key - blob.first_key) * i64::from(blob.count);
-        let from = share / (blob.created - blob.first_key).max(1);
-        let from = u32::try_from(from).unwrap_or(0).min(blob.count);
-        Some(Target { kind, blob, from })
+        // Records are spread evenly over the keys, so that parts which meet leave nothing out.
+        let before = |key: i64| {
+            let share = (key - blob.first_key) * i64::from(blob.count);
+            u32::try_from(share / (blob.created - blob.first_key))
+                .unwrap_or(0)
+                .min(blob.count)
+        };
+        let end = if keys.1 == blob.created {
+            blob.count
+        } else {
+            before(keys.1 + 1)
+        };
+        Some(Target {
+            kind,
+            blob,
+            records: before(keys.0)..end,
+        })
     }
 
     fn refuse_blob(
@@ -76,7 +98,7 @@ impl Office {
         target: &Target,
         about: Seed,
     ) -> Option<Reply> {
-        let Target { kind, blob, .. } = *target;
+        let (kind, blob) = (target.kind, target.blob);
         if let Err(refusal) = self.check_subscription(now, tenant, kind) {
             return Some(refusal);
         }
@@ -96,7 +118,8 @@ impl Office {
                 return Some(Reply::json(404, ""));
             }
             let text = format!(
-                "Content requested with the key {id} has already expired. Content older than 7 days cannot be \
+                "Content requested with the key {id} has already expired. Content older than 7 \
+                days cannot be \
                  retrieved."
             );
             return Some(refuse(400, "AF20051", text));
@@ -140,8 +163,17 @@ impl Office {
         let feed = self.tenants[tenant]
             .feed(target.kind)
             .expect("target found the feed");
-        let echoes = feed.echoes(&target.blob);
-        RecordStream::new(feed.maker.clone(), target.blob, target.from, echoes)
+        let echoes = if target.is_whole() {
+            feed.echoes(&target.blob)
+        } else {
+            Vec::new()
+        };
+        RecordStream::new(
+            feed.maker.clone(),
+            target.blob,
+            target.records.clone(),
+            echoes,
+        )
     }
 
     fn served(&mut self, tenant: usize, target: &Target, whole: bool) {
@@ -151,8 +183,8 @@ impl Office {
         let at = usize::try_from(target.blob.index).expect("an index in memory fits usize");
         let served = &mut feed.served[at];
         if whole {
-            // The rest of a blob is another download than the blob.
-            if target.from == 0 {
+            // A part of a blob is another download than the blob.
+            if target.is_whole() {
                 self.stats.repeated_downloads += u64::from(served.whole > 0);
                 served.whole += 1;
             }
@@ -170,7 +202,7 @@ impl Office {
             Framing::Length
         };
         let mut reply = Reply::json(200, "");
-        reply.content = Content::Records(stream);
+        reply.content = Content::Records(Box::new(stream));
         reply.transport.framing = framing;
         let gzip = request
             .find_header("accept-encoding")
@@ -226,10 +258,12 @@ const BREAKING: &[Fault] = &[
     Fault::EmptyBody,
     Fault::HtmlBody,
     Fault::GarbageTail,
+    Fault::DoubleBody,
+    Fault::FalseEncoding,
     Fault::TruncateGzip,
 ];
 
-fn break_reply(mut reply: Reply, fault: Fault, about: Seed, stall_ms: u64) -> Reply {
+fn break_reply(mut reply: Reply, fault: Fault, about: Seed, stall_ms: u32) -> Reply {
     let mut bytes = reply.content.into_bytes();
     // Anywhere from nothing to all but the last byte.
     let cut = about.of(Concern::Style).with(4).below(bytes.len() as u64);
@@ -237,7 +271,7 @@ fn break_reply(mut reply: Reply, fault: Fault, about: Seed, stall_ms: u64) -> Re
     let transport = &mut reply.transport;
     match fault {
         Fault::Truncate => {
-            (transport.framing, transport.end) = (Framing::Length, End::ResetAfter(cut))
+            (transport.framing, transport.end) = (Framing::Length, End::ResetAfter(cut));
         }
         Fault::TruncateChunked => {
             (transport.framing, transport.end) = (Framing::Chunked, End::ResetAfter(cut));
@@ -258,6 +292,12 @@ fn break_reply(mut reply: Reply, fault: Fault, about: Seed, stall_ms: u64) -> Re
             )
             .content
             .into_bytes();
+        }
+        Fault::DoubleBody => bytes = bytes.repeat(2).into(),
+        Fault::FalseEncoding => {
+            reply
+                .headers
+                .push(("Content-Encoding".into(), "gzip".into()));
         }
         Fault::NullBody => bytes = "null".into(),
         Fault::EmptyBody => bytes = Bytes::new(),

@@ -1,7 +1,8 @@
 //! Plays the office on loopback: real sockets, real time, faults as they look on a wire.
 //!
-//! Three listeners: the office (login and API on one origin), a host that is not its own and must never see
-//! a token, and the control plane. HTTP/1.1 with keep-alive, and HTTP/2 by prior knowledge.
+//! Three listeners: the office (login and API on one origin), a host that is not its own and must
+//! never see a token, and the control plane. HTTP/1.1 with keep-alive, and HTTP/2 by prior
+//! knowledge.
 
 mod play;
 
@@ -174,14 +175,14 @@ async fn accept(
 ) {
     loop {
         let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                // Out of file descriptors, most likely: give the connections a moment to end.
-                Err(_) => {
+            accepted = listener.accept() => {
+                let Ok((stream, _)) = accepted else {
+                    // Out of file descriptors, most likely: give the connections a moment to end.
                     tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
-                }
-            },
+                };
+                stream
+            }
             _ = stopped.changed() => return,
         };
         let (origin, shared, stopped) = (Arc::clone(&origin), Arc::clone(&shared), stopped.clone());
@@ -209,7 +210,9 @@ async fn connection(
             Arc::clone(&reset),
         )
     });
-    let builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // Names in lower case are what HTTP/2 has; over HTTP/1.1 the service writes capitals.
+    builder.http1().title_case_headers(true);
     let connection = builder.serve_connection(TokioIo::new(socket), service);
     tokio::pin!(connection);
     tokio::select! {

@@ -1,4 +1,5 @@
-//! The five content types: their names, the tables they show in content ids, and what arrives in them.
+//! The five content types: their names, the tables they show in content ids, and what arrives in
+//! them.
 
 /// One of the five feeds of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,9 +1,11 @@
-//! The simulated Office 365 Management Activity API: tenants, tokens, listings, content, and their faults.
+//! The simulated Office 365 Management Activity API: tenants, tokens, listings, content, and their
+//! faults.
 //!
-//! The core is a state machine without sockets and without a clock: [`Office::handle`] takes an instant and a
-//! request and gives a reply with the way it is to be sent. [`Server`] plays it on loopback; a simulation
-//! plays it under virtual time. The same seed gives the same content and the same faults.
-//! The oracle knows every record ever offered, so a test can ask what is missing, repeated or invented.
+//! The core is a state machine without sockets and without a clock: [`Office::handle`] takes an
+//! instant and a request and gives a reply with the way it is to be sent. [`Server`] plays it on
+//! loopback; a simulation plays it under virtual time. The same seed gives the same content and the
+//! same faults. The oracle knows every record ever offered, so a test can ask what is missing,
+//! repeated or invented.
 
 mod builder;
 mod control;
@@ -25,7 +27,7 @@ mod token;
 mod wire;
 
 pub use builder::Builder;
-pub use faults::{Fault, Faults, Late, Order, Scope, Windows};
+pub use faults::{Fault, Faults, Late, Order, Scope, Waits, Windows};
 pub use http::{Clock, Server};
 pub use kind::ContentType;
 pub use office::Office;

@@ -1,7 +1,9 @@
-//! Lists content: windows, pages, and the ways in which the service's lists are not what one expects.
+//! Lists content: windows, pages, and the ways in which the service's lists are not what one
+//! expects.
 //!
-//! A page key holds all there is to know of a page, so nothing is remembered between two pages: what becomes
-//! visible meanwhile comes on a later page when it sorts behind the key, and is missed when it sorts before.
+//! A page key holds all there is to know of a page, so nothing is remembered between two pages:
+//! what becomes visible meanwhile comes on a later page when it sorts behind the key, and is missed
+//! when it sorts before.
 
 use std::fmt::Write as _;
 
@@ -10,7 +12,7 @@ use crate::feed::{bad_window, refuse};
 use crate::kind::ContentType;
 use crate::office::Office;
 use crate::random::{Concern, Seed};
-use crate::records::Blob;
+use crate::records::{Blob, LONGEST_RANGE_MS};
 use crate::tenant::Feed;
 use crate::time::{self, DAY_MS};
 use crate::wire::{Reply, Request};
@@ -40,8 +42,9 @@ struct Cursor {
 struct Line {
     cursor: Cursor,
     blob: Blob,
-    /// The first key of its content id: the blob's own, or the window's start for the rest of a blob.
+    /// The keys of its content id: the blob's own, or those of the part that lies in the window.
     first_key: i64,
+    last_key: i64,
 }
 
 impl Office {
@@ -159,7 +162,16 @@ impl Office {
         let (first, end) = (at(window.from), at(window.to));
         let again = feed.blobs[at(window.from - AGAIN_MS)..first].iter();
         let again = again.filter(|blob| feed.hits(Fault::ListedAgain, blob));
-        let blobs = again.chain(&feed.blobs[first..end]);
+        // Of a blob whose keys reach over the window's end, the part before the end.
+        let heads = if self.faults.regroup {
+            end..at(window.to + LONGEST_RANGE_MS)
+        } else {
+            0..0
+        };
+        let heads = feed.blobs[heads]
+            .iter()
+            .filter(|blob| blob.first_key < window.to);
+        let blobs = again.chain(&feed.blobs[first..end]).chain(heads);
         let partial = self.seed.of(Concern::Page);
         let kept = |blob: &&Blob| {
             feed.offers(blob, now)
@@ -184,17 +196,21 @@ impl Office {
         } else {
             time::digits(blob.created).parse().unwrap_or(0)
         };
-        let split =
-            self.faults.regroup && (blob.first_key + 1..=blob.created).contains(&window.from);
-        let first_key = if split { window.from } else { blob.first_key };
+        let (mut first_key, mut last_key) = (blob.first_key, blob.created);
+        if self.faults.regroup && blob.created >= window.from {
+            first_key = first_key.max(window.from);
+            last_key = last_key.min(window.to - 1);
+        }
+        let cursor = Cursor {
+            key,
+            index: blob.index,
+            hop: 0,
+        };
         Line {
-            cursor: Cursor {
-                key,
-                index: blob.index,
-                hop: 0,
-            },
+            cursor,
             blob,
             first_key,
+            last_key,
         }
     }
 
@@ -209,6 +225,7 @@ impl Office {
                 cursor: l.cursor,
                 blob: l.blob,
                 first_key: l.first_key,
+                last_key: l.last_key,
             })
             .collect()
     }
@@ -229,9 +246,14 @@ impl Office {
         let tenant = &self.tenants[tenant];
         let mut out = String::from("[");
         for (index, line) in lines.iter().enumerate() {
-            let id = content_id(&line.blob, line.first_key, kind, &tenant.tag);
-            let created = time::millis(line.blob.created);
-            let expires = time::millis(line.blob.created + 7 * DAY_MS);
+            let id = content_id(
+                &line.blob,
+                (line.first_key, line.last_key),
+                kind,
+                &tenant.tag,
+            );
+            let created = time::millis(line.last_key);
+            let expires = time::millis(line.last_key + 7 * DAY_MS);
             let comma = if index == 0 { "" } else { "," };
             write!(
                 out,
@@ -272,7 +294,8 @@ impl Office {
             &self.resource_url
         };
         let url = format!(
-            "{origin}/api/v1.0/{}/activity/feed/subscriptions/content?contenttype={}&endtime={}&starttime={}\
+            "{origin}/api/v1.0/{}/activity/feed/subscriptions/content?contenttype={}&endtime={}&\
+            starttime={}\
              &nextpage={key}",
             self.tenants[tenant].directory_id,
             kind.name(),
@@ -347,13 +370,9 @@ impl Office {
     }
 }
 
-/// The id of a blob, or of the rest of it from a key on.
-pub(crate) fn content_id(blob: &Blob, first_key: i64, kind: ContentType, tag: &str) -> String {
-    let (first, last, number) = (
-        time::digits(first_key),
-        time::digits(blob.created),
-        blob.index,
-    );
+/// The id of a blob, or of the part of it between two keys.
+pub(crate) fn content_id(blob: &Blob, keys: (i64, i64), kind: ContentType, tag: &str) -> String {
+    let (first, last, number) = (time::digits(keys.0), time::digits(keys.1), blob.index);
     let table = kind.table();
     let lower = table.to_ascii_lowercase();
     format!("{first}{number:06}${last}{number:06}${lower}${table}${tag}")

@@ -1,7 +1,7 @@
 //! The office itself: takes a request at an instant, gives a reply.
 //!
-//! No socket, no clock, no thread. What a request does to the office (a token, a subscription, a count) has
-//! happened when `handle` returns, even when the reply is one that never arrives.
+//! No socket, no clock, no thread. What a request does to the office (a token, a subscription, a
+//! count) has happened when `handle` returns, even when the reply is one that never arrives.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use crate::random::{Concern, Seed};
 use crate::stats::{Minutes, Stats};
 use crate::tenant::Tenant;
 use crate::time;
-use crate::token::{Assertion, Token};
+use crate::token::{Assertion, AssertionCheck, Token};
 use crate::wire::{End, Reply, Request};
 
 /// A simulated Management Activity API with its tenants.
@@ -29,7 +29,7 @@ pub struct Office {
     pub(crate) tokens: HashMap<String, Token>,
     pub(crate) tokens_issued: u64,
     pub(crate) assertions_seen: HashSet<String>,
-    pub(crate) assertion_check: Option<Box<dyn Fn(&Assertion) -> bool + Send>>,
+    pub(crate) assertion_check: Option<AssertionCheck>,
     attempts: HashMap<u64, u64>,
     pub(crate) minutes: Minutes,
     pub(crate) stats: Stats,
@@ -89,7 +89,8 @@ impl Office {
         &mut self.tenants[index]
     }
 
-    /// The faults, to change them while the office runs. What blobs hold was settled when it was built.
+    /// The faults, to change them while the office runs. What blobs hold was settled when it was
+    /// built.
     pub fn faults_mut(&mut self) -> &mut Faults {
         &mut self.faults
     }
@@ -102,7 +103,8 @@ impl Office {
             .for_each(|t| t.revoked = true);
     }
 
-    /// Checks the signature of client assertions with this; without it a signature only has to be there.
+    /// Checks the signature of client assertions with this; without it a signature only has to be
+    /// there.
     pub fn check_assertions(&mut self, check: impl Fn(&Assertion) -> bool + Send + 'static) {
         self.assertion_check = Some(Box::new(check));
     }
@@ -158,8 +160,8 @@ impl Office {
         Reply::json(200, "[]")
     }
 
-    /// The draws for this sending of this request: the same request sent again meets other chances, and the
-    /// order among different requests plays no part.
+    /// The draws for this sending of this request: the same request sent again meets other chances,
+    /// and the order among different requests plays no part.
     fn attempt(&mut self, request: &Request) -> Seed {
         let about = self
             .seed

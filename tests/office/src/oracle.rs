@@ -1,8 +1,8 @@
 //! Knows what a client owes its sinks: every record that could be had, each as often as it differs.
 //!
-//! It asks only the office's own model, never the code under test. A record is owed when its blob was sent
-//! whole, or can be had now: visible, not expired, not hidden, not withheld, its type permitted. What expired
-//! before anybody got it is counted as lost, not as missing.
+//! It asks only the office's own model, never the code under test. A record is owed when its blob
+//! was sent whole, or can be had now: visible, not expired, not hidden, not withheld, its type
+//! permitted. What expired before anybody got it is counted as lost, not as missing.
 
 use std::collections::HashMap;
 
@@ -74,8 +74,9 @@ impl<'a> Oracle<'a> {
 
     /// Judges deliveries: pairs of tenant and event id.
     ///
-    /// A tenant is its name or its directory's GUID. An empty tenant stands for any, for sinks that do not
-    /// say it; so does a tenant that the office does not know when the record came from a pool.
+    /// A tenant is its name or its directory's GUID. An empty tenant stands for any, for sinks that
+    /// do not say it; so does an unknown one when there is a pool, whose records name tenants of
+    /// their own.
     pub fn check<T, I>(&self, delivered: impl IntoIterator<Item = (T, I)>) -> Verdict
     where
         T: AsRef<str>,
@@ -218,7 +219,7 @@ impl<'a> Oracle<'a> {
             let fitting = || places.iter().filter(|place| fits(place));
             return fitting().find(fresh).or_else(|| fitting().next()).copied();
         }
-        if wanted.is_none() && !tenant.is_empty() {
+        if wanted.is_none() && !tenant.is_empty() && pooled.is_empty() {
             return None;
         }
         let place = Place::from_id(self.office.seed, id).filter(fits)?;

@@ -117,7 +117,8 @@ mod tests {
 
     #[test]
     fn records_keep_their_bytes_and_find_their_content_type() {
-        let text = b"{ \"Id\" : \"a\", \"RecordType\":15 }\n\n[{\"Id\":\"b\",\"RecordType\":13}, {\"Id\":\"c\"}]\n";
+        let text = b"{ \"Id\" : \"a\", \"RecordType\":15 }\n\n[{\"Id\":\"b\",\"RecordType\":13}, \
+        {\"Id\":\"c\"}]\n";
         let pool = Pool::from_ndjson(text).unwrap();
         let seen: Vec<_> = pool.records.iter().map(|r| (&*r.id, r.kind)).collect();
         let expected = [

@@ -1,7 +1,7 @@
 //! Chance from one seed: the same seed gives the same tenant, the same content and the same faults.
 //!
-//! Every question asked of chance names its concern and its subject, so adding a fault kind never shifts the
-//! answers of another, and the order in which requests happen to arrive changes nothing.
+//! Every question asked of chance names its concern and its subject, so adding a fault kind never
+//! shifts the answers of another, and the order in which requests happen to arrive changes nothing.
 
 /// What a draw is for. One stream per concern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,13 @@
-//! What a blob holds: every record follows from the seed and its place, and is made when it is read.
+//! What a blob holds: every record follows from the seed and its place, and is made when it is
+//! read.
 //!
-//! Two fetches of a blob give the same bytes, and a blob of any size needs the memory of one piece. A
-//! record's Id is its place in disguise, so the oracle knows every Id without a list of them.
+//! Two fetches of a blob give the same bytes, and a blob of any size needs the memory of one piece.
+//! A record's Id is its place in disguise, so the oracle knows every Id without a list of them.
 
 mod family;
 mod template;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,8 +18,12 @@ use crate::pool::Pool;
 use crate::random::{Concern, Seed, guid, mix, unmix, version_4};
 use crate::time;
 
-/// Bytes after which a piece of a stream is handed on: large enough to be cheap, small enough to forget.
+/// Bytes after which a piece of a stream is handed on: large enough to be cheap, small enough to
+/// forget.
 const PIECE_BYTES: usize = 64 * 1_024;
+
+/// How long before its creation the content of a blob begins, at most.
+pub(crate) const LONGEST_RANGE_MS: i64 = 90_000;
 
 /// Where a record stands: the whole of its identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -202,6 +208,8 @@ pub struct RecordStream {
     /// Which blob is being read: 0 the blob itself, then the echoes.
     source: usize,
     next: u32,
+    /// Where the blob's own records end.
+    until: u32,
     empty: bool,
     ended: bool,
 }
@@ -210,15 +218,17 @@ impl RecordStream {
     pub(crate) fn new(
         maker: Arc<Maker>,
         blob: Blob,
-        from: u32,
+        records: Range<u32>,
         echoes: Vec<(Blob, Fault)>,
     ) -> Self {
+        let (next, until) = (records.start, records.end);
         Self {
             maker,
             blob,
             echoes,
             source: 0,
-            next: from,
+            next,
+            until,
             empty: true,
             ended: false,
         }
@@ -288,7 +298,7 @@ impl Iterator for RecordStream {
         let mut out = Vec::with_capacity(PIECE_BYTES + 4_096);
         while out.len() < PIECE_BYTES {
             let echo = self.source.checked_sub(1).map(|index| self.echoes[index]);
-            let count = echo.map_or(self.blob.count, |(blob, _)| blob.count);
+            let count = echo.map_or(self.until, |(blob, _)| blob.count);
             if self.next < count {
                 let record = self.next;
                 self.next += 1;
@@ -378,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_blob_is_the_same_every_time_and_in_pieces() {
-        let stream = RecordStream::new(maker(Faults::none()), blob(500), 0, Vec::new());
+        let stream = RecordStream::new(maker(Faults::none()), blob(500), 0..500, Vec::new());
         let again = stream.clone();
         assert!(stream.clone().count() > 5);
         assert!(stream.clone().all(|piece| piece.len() < PIECE_BYTES * 2));
@@ -392,8 +402,9 @@ mod tests {
 
     #[test]
     fn an_empty_blob_is_an_empty_array_and_a_tail_is_shorter() {
-        let of =
-            |count, from| RecordStream::new(maker(Faults::none()), blob(count), from, Vec::new());
+        let of = |count, from| {
+            RecordStream::new(maker(Faults::none()), blob(count), from..count, Vec::new())
+        };
         assert_eq!(of(0, 0).into_bytes(), "[]");
         assert_eq!(of(3, 3).into_bytes(), "[]");
         assert_eq!(records(of(5, 3)), records(of(5, 0))[3..]);
@@ -402,12 +413,12 @@ mod tests {
     #[test]
     fn copies_are_equal_as_json_and_changed_copies_are_not() {
         let copies = maker(Faults::none().with(Fault::CopyInBlob, 1.0));
-        let seen = records(RecordStream::new(copies, blob(2), 0, Vec::new()));
+        let seen = records(RecordStream::new(copies, blob(2), 0..2, Vec::new()));
         assert_eq!(seen.len(), 4);
         assert_eq!(seen[0], seen[1]);
         let changed = maker(Faults::none().with(Fault::ChangedCopy, 1.0));
         assert_eq!(changed.variants(&blob(2), 0), 2);
-        let seen = records(RecordStream::new(changed, blob(2), 0, Vec::new()));
+        let seen = records(RecordStream::new(changed, blob(2), 0..2, Vec::new()));
         assert_eq!(seen[0]["Id"], seen[1]["Id"]);
         assert_ne!(seen[0], seen[1]);
     }
@@ -422,11 +433,11 @@ mod tests {
         let first = records(RecordStream::new(
             Arc::clone(&maker),
             earlier,
-            0,
+            0..2,
             Vec::new(),
         ));
         let echoes = vec![(earlier, Fault::CopyInNext)];
-        let seen = records(RecordStream::new(maker, blob(1), 0, echoes));
+        let seen = records(RecordStream::new(maker, blob(1), 0..1, echoes));
         assert_eq!(seen[1..], first);
     }
 
@@ -435,7 +446,12 @@ mod tests {
         let faults = Faults::none()
             .with(Fault::OddValue, 1.0)
             .with(Fault::LongValue, 1.0);
-        let seen = records(RecordStream::new(maker(faults), blob(20), 0, Vec::new()));
+        let seen = records(RecordStream::new(
+            maker(faults),
+            blob(20),
+            0..20,
+            Vec::new(),
+        ));
         assert!(
             seen.iter()
                 .all(|r| r["LongText"].as_str().unwrap().len() > 1_000_000)

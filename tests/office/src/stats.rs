@@ -21,7 +21,7 @@ pub struct Stats {
     pub peak_per_minute: u64,
     /// Most requests answered at the same time (the HTTP server counts).
     pub peak_in_flight: u64,
-    /// Requests to the API without a PublisherIdentifier.
+    /// Requests to the API without a `PublisherIdentifier`.
     pub without_publisher: u64,
     /// Listings of more than 24 hours.
     pub wide_windows: u64,

@@ -6,7 +6,7 @@ use crate::faults::{Fault, Faults, Late};
 use crate::kind::ContentType;
 use crate::pool::Pool;
 use crate::random::{Concern, Seed};
-use crate::records::{Blob, Maker, guid_of};
+use crate::records::{Blob, LONGEST_RANGE_MS, Maker, guid_of};
 use crate::time::DAY_MS;
 
 /// What has become of a tenant's application.
@@ -79,7 +79,8 @@ impl Tenant {
         self.feeds.iter_mut().find(|feed| feed.maker.kind == kind)
     }
 
-    /// Disables the subscription of a content type, as an administrator can (AF20023 until started again).
+    /// Disables the subscription of a content type, as an administrator can (AF20023 until started
+    /// again).
     pub fn disable(&mut self, kind: ContentType) {
         if let Some(feed) = self.feed_mut(kind) {
             feed.subscription.state = State::Disabled;
@@ -258,7 +259,8 @@ impl Feed {
         if self.hits(Fault::SameMillisecond, &blank) {
             created = self.blobs.last().map_or(created, |before| before.created);
         }
-        let range = i64::try_from(of.with(10).below(90_000)).unwrap_or(0) + 1;
+        let longest = LONGEST_RANGE_MS.unsigned_abs();
+        let range = 1 + i64::try_from(of.with(10).below(longest)).unwrap_or(0);
         let visible = created + lag(&maker.faults, of.of(Concern::Late));
         let pooled = maker.pool.is_some();
         let count = if !pooled && self.hits(Fault::EmptyBlob, &blank) {
@@ -303,7 +305,8 @@ fn counts(maker: &Maker, plan: &Plan) -> (Vec<u32>, u32) {
     if pool.repeat && u64::from(wanted) * u64::from(plan.events_per_blob) > u64::from(records) {
         return (vec![plan.events_per_blob; wanted as usize], plan.blobs);
     }
-    // Every record comes out once: in as many blobs as asked for, more when they would be too large.
+    // Every record comes out once: in as many blobs as asked for, more when they would be too
+    // large.
     let number = wanted
         .min(records)
         .max(records.div_ceil(plan.events_per_blob.max(1)));

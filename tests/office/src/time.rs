@@ -1,4 +1,5 @@
-//! Instants as milliseconds since 1970 UTC, and the texts in which the service writes and reads them.
+//! Instants as milliseconds since 1970 UTC, and the texts in which the service writes and reads
+//! them.
 //!
 //! There is no clock here: every instant is passed in.
 
@@ -91,8 +92,8 @@ pub(crate) fn http_date(ms: i64) -> String {
 
 /// Reads every form of time that the service has been seen to accept in a window.
 ///
-/// `YYYY-MM-DD`, `THH:MM`, `:SS`, a fraction of one to nine digits, `Z` or `+00:00`. Sub-millisecond digits
-/// are cut off, since content has no finer time.
+/// `YYYY-MM-DD`, `THH:MM`, `:SS`, a fraction of one to nine digits, `Z` or `+00:00`.
+/// Sub-millisecond digits are cut off, since content has no finer time.
 pub(crate) fn parse(text: &str) -> Option<i64> {
     let text = text
         .strip_suffix('Z')

@@ -37,6 +37,9 @@ pub struct Assertion {
     pub signature: Vec<u8>,
 }
 
+/// Says whether an assertion's signature is that of the certificate it names.
+pub(crate) type AssertionCheck = Box<dyn Fn(&Assertion) -> bool + Send>;
+
 /// A refusal: OAuth error, HTTP status, AADSTS code, description.
 struct Refusal(&'static str, u16, u32, String);
 
@@ -112,7 +115,8 @@ impl Office {
         } else if let Some(secret) = member("client_secret").or(secret) {
             self.check_secret(index, &secret)?;
         } else {
-            let text = "The request body must contain the following parameter: 'client_assertion' or \
+            let text = "The request body must contain the following parameter: \
+            'client_assertion' or \
                         'client_secret'.";
             return refuse("invalid_client", 401, 7_000_216, text);
         }
@@ -129,7 +133,8 @@ impl Office {
         }
         if !is_guid(&tenant) && !tenant.contains('.') {
             let text = format!(
-                "Specified tenant identifier '{tenant}' is neither a valid DNS name, nor a valid external \
+                "Specified tenant identifier '{tenant}' is neither a valid DNS name, nor a valid \
+                external \
                  domain."
             );
             return refuse("invalid_request", 400, 900_023, text);
@@ -207,7 +212,8 @@ impl Office {
         let app = &tenant.client_id;
         if secret != tenant.client_secret {
             let text = format!(
-                "Invalid client secret provided. Ensure the secret being sent in the request is the client \
+                "Invalid client secret provided. Ensure the secret being sent in the request is \
+                the client \
                  secret value, not the client secret ID, for a secret added to app '{app}'."
             );
             return refuse("invalid_client", 401, 7_000_215, text);
@@ -252,15 +258,18 @@ impl Office {
             let text = "Client assertion is not within its valid time range.";
             return refuse("invalid_client", 401, 700_024, text);
         }
-        let check = |check: &Box<dyn Fn(&Assertion) -> bool + Send>| check(&assertion);
         let known = tenant.thumbprints.contains(&assertion.thumbprint);
         let algorithm = matches!(header["alg"].as_str(), Some("PS256" | "RS256"));
-        let signed = self.assertion_check.as_ref().is_none_or(check);
+        let signed = self
+            .assertion_check
+            .as_ref()
+            .is_none_or(|check| check(&assertion));
         let fresh = !claim("jti").is_empty() && !self.assertions_seen.contains(claim("jti"));
         if !known || !algorithm || !signed || !fresh {
             let text = format!(
                 "The certificate with identifier used to sign the client assertion is not \
-                registered on application. [Reason - The key was not found., Thumbprint of key used by \
+                registered on application. [Reason - The key was not found., Thumbprint of key \
+                used by \
                 client: '{}']",
                 assertion.thumbprint
             );
@@ -326,7 +335,8 @@ impl Office {
         let body = json!({
             "error": error,
             "error_description": format!(
-                "AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {time}"),
+                "AADSTS{code}: {text} Trace ID: {trace} Correlation ID: {correlation} Timestamp: \
+                {time}"),
             "error_codes": [code],
             "timestamp": time,
             "trace_id": trace,

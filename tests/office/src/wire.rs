@@ -1,7 +1,8 @@
-//! What crosses between a client and the office: a request, and a reply with the way it is to be sent.
+//! What crosses between a client and the office: a request, and a reply with the way it is to be
+//! sent.
 //!
-//! A reply is a plan, not bytes on a socket: the loopback server plays it, a simulation under virtual time
-//! reads it. `Reply::received` says what a client gets to see of it.
+//! A reply is a plan, not bytes on a socket: the loopback server plays it, a simulation under
+//! virtual time reads it. `Reply::received` says what a client gets to see of it.
 
 use bytes::Bytes;
 
@@ -129,7 +130,7 @@ pub enum Content {
     /// Bytes that are at hand.
     Bytes(Bytes),
     /// The records of a blob, made while they are read; the same every time.
-    Records(RecordStream),
+    Records(Box<RecordStream>),
 }
 
 impl Content {
@@ -147,7 +148,8 @@ impl Content {
 pub enum Framing {
     /// `Content-Length` with the body's length.
     Length,
-    /// `Content-Length` that promises this many bytes more than will come; the connection ends early.
+    /// `Content-Length` that promises this many bytes more than will come; the connection ends
+    /// early.
     LengthPlus(u64),
     /// Chunked: no length is told.
     Chunked,
@@ -162,12 +164,13 @@ pub enum End {
     ResetBeforeHeaders,
     /// The connection is reset after this many bytes of the body; the framing promised the whole.
     ResetAfter(u64),
-    /// After this many bytes of the body nothing more comes, for this long; then the connection is reset.
+    /// After this many bytes of the body nothing more comes, for this long; then the connection is
+    /// reset.
     StallAfter {
         /// Bytes of the body sent before.
         bytes: u64,
         /// How long nothing comes, in milliseconds.
-        stall_ms: u64,
+        stall_ms: u32,
     },
 }
 
@@ -238,8 +241,8 @@ impl Reply {
         find(&self.headers, name)
     }
 
-    /// What a client gets to see of the body, and whether it ended as its framing promised; `None` when not
-    /// even headers come. A client that gives up during a stall or a delay sees less.
+    /// What a client gets to see of the body, and whether it ended as its framing promised; `None`
+    /// when not even headers come. A client that gives up during a stall or a delay sees less.
     pub fn received(self) -> Option<(Bytes, bool)> {
         let whole = match (self.transport.end, self.transport.framing) {
             (End::ResetBeforeHeaders, _) => return None,

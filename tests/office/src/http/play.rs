@@ -19,7 +19,8 @@ use super::InFlight;
 use crate::records::RecordStream;
 use crate::wire::{Content, End, Framing, Reply};
 
-/// How long the bytes before a cut get to leave the socket, so that the client sees them before the reset.
+/// How long the bytes before a cut get to leave the socket, so that the client sees them before the
+/// reset.
 const FLUSH: Duration = Duration::from_millis(5);
 
 /// Why a connection is dropped: the plan says so.
@@ -53,11 +54,11 @@ pub(super) fn response(
     if plan.close {
         response = response.header(CONNECTION, "close");
     }
-    let plain = plan.end == End::Complete && plan.trickle.is_none();
+    let unspoilt = plan.end == End::Complete && plan.trickle.is_none();
     let source = match reply.content {
         // Made while it is sent, so that a blob of any size takes the memory of one piece.
-        Content::Records(stream) if plain && plan.framing == Framing::Chunked => {
-            Source::Records(stream)
+        Content::Records(stream) if unspoilt && plan.framing == Framing::Chunked => {
+            Source::Records(*stream)
         }
         content => Source::Bytes(content.into_bytes()),
     };
@@ -76,7 +77,7 @@ pub(super) fn response(
         _ => None,
     };
     let stall = match plan.end {
-        End::StallAfter { stall_ms, .. } => Duration::from_millis(stall_ms),
+        End::StallAfter { stall_ms, .. } => Duration::from_millis(stall_ms.into()),
         _ => FLUSH,
     };
     let trickle = plan.trickle;

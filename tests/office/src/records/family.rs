@@ -1,7 +1,8 @@
-//! The record families the office invents: one row each, a content type, a weight and the record's text.
+//! The record families the office invents: one row each, a content type, a weight and the record's
+//! text.
 //!
-//! `%name%` is a slot that `template.rs` fills. Line breaks and indentation are only for the reader.
-//! Names and addresses are those reserved for documentation.
+//! `%name%` is a slot that `template.rs` fills. Line breaks and indentation are only for the
+//! reader. Names and addresses are those reserved for documentation.
 
 use crate::kind::ContentType::{self, AzureActiveDirectory, Dlp, Exchange, General, SharePoint};
 
@@ -23,12 +24,16 @@ pub(super) const FAMILIES: &[Family] = &[
         AzureActiveDirectory,
         6,
         r#"{"CreationTime":"%time%","Id":"%id%","Operation":"UserLoggedIn",
-    "OrganizationId":"%org%","RecordType":15,"ResultStatus":"Success","UserKey":"%userid%","UserType":0,
-    "Version":1,"Workload":"AzureActiveDirectory","ClientIP":"%ip%","ObjectId":"%guid%","UserId":"%upn%",
-    "AzureActiveDirectoryEventType":1,"ExtendedProperties":[{"Name":"ResultStatusDetail","Value":"Success"},
+    "OrganizationId":"%org%","RecordType":15,"ResultStatus":"Success","UserKey":"%userid%",
+    "UserType":0,
+    "Version":1,"Workload":"AzureActiveDirectory","ClientIP":"%ip%","ObjectId":"%guid%",
+    "UserId":"%upn%",
+    "AzureActiveDirectoryEventType":1,"ExtendedProperties":[{"Name":"ResultStatusDetail",
+    "Value":"Success"},
     {"Name":"UserAgent","Value":"%agent%"},{"Name":"RequestType","Value":"OAuth2:Authorize"}],
     "ModifiedProperties":[],"Actor":[{"ID":"%userid%","Type":0},{"ID":"%upn%","Type":5}],
-    "ActorContextId":"%org%","ActorIpAddress":"%ip%","InterSystemsId":"%guid%","IntraSystemId":"%guid%",
+    "ActorContextId":"%org%","ActorIpAddress":"%ip%","InterSystemsId":"%guid%",
+    "IntraSystemId":"%guid%",
     "SupportTicketId":"","Target":[{"ID":"%guid%","Type":0}],"TargetContextId":"%org%",
     "ApplicationId":"%app%","DeviceProperties":[{"Name":"OS","Value":"%os%"},
     {"Name":"BrowserType","Value":"Edge"},{"Name":"IsCompliantAndManaged","Value":"False"},
@@ -39,9 +44,12 @@ pub(super) const FAMILIES: &[Family] = &[
         AzureActiveDirectory,
         2,
         r#"{"CreationTime":"%time%","Id":"%id%","Operation":"UserLoginFailed",
-    "OrganizationId":"%org%","RecordType":15,"ResultStatus":"Success","UserKey":"%userid%","UserType":0,
-    "Version":1,"Workload":"AzureActiveDirectory","ClientIP":"%ip%","ObjectId":"%guid%","UserId":"%upn%",
-    "AzureActiveDirectoryEventType":1,"ExtendedProperties":[{"Name":"ResultStatusDetail","Value":"Success"},
+    "OrganizationId":"%org%","RecordType":15,"ResultStatus":"Success","UserKey":"%userid%",
+    "UserType":0,
+    "Version":1,"Workload":"AzureActiveDirectory","ClientIP":"%ip%","ObjectId":"%guid%",
+    "UserId":"%upn%",
+    "AzureActiveDirectoryEventType":1,"ExtendedProperties":[{"Name":"ResultStatusDetail",
+    "Value":"Success"},
     {"Name":"UserAgent","Value":"%agent%"},{"Name":"RequestType","Value":"OAuth2:Token"},
     {"Name":"UserAuthenticationMethod","Value":"1"}],"ModifiedProperties":[],
     "Actor":[{"ID":"%userid%","Type":0},{"ID":"%upn%","Type":5}],"ActorContextId":"%org%",
@@ -55,7 +63,8 @@ pub(super) const FAMILIES: &[Family] = &[
         AzureActiveDirectory,
         2,
         r#"{"CreationTime":"%time%","Id":"%id%",
-    "Operation":"Add member to group.","OrganizationId":"%org%","RecordType":8,"ResultStatus":"Success",
+    "Operation":"Add member to group.","OrganizationId":"%org%","RecordType":8,
+    "ResultStatus":"Success",
     "UserKey":"%puid%@%domain%","UserType":0,"Version":1,"Workload":"AzureActiveDirectory",
     "ObjectId":"%upn2%","UserId":"%upn%","AzureActiveDirectoryEventType":1,"ExtendedProperties":[
     {"Name":"additionalDetails","Value":"{\"User-Agent\":\"%agent%\"}"},
@@ -63,7 +72,8 @@ pub(super) const FAMILIES: &[Family] = &[
     {"Name":"Group.ObjectID","NewValue":"%guid%","OldValue":""},
     {"Name":"Group.DisplayName","NewValue":"[\r\n  \"Project %word%\"\r\n]","OldValue":"[]"}],
     "Actor":[{"ID":"%upn%","Type":5},{"ID":"%puid%","Type":3},{"ID":"User_%userid%","Type":2},
-    {"ID":"%userid%","Type":2},{"ID":"User","Type":2}],"ActorContextId":"%org%","ActorIpAddress":"%ip%",
+    {"ID":"%userid%","Type":2},{"ID":"User","Type":2}],"ActorContextId":"%org%",
+    "ActorIpAddress":"%ip%",
     "InterSystemsId":"%guid%","IntraSystemId":"%guid%","SupportTicketId":"","Target":[
     {"ID":"User_%guid%","Type":2},{"ID":"%upn2%","Type":5},{"ID":"%puid%","Type":3}],
     "TargetContextId":"%org%"}"#,
@@ -86,7 +96,8 @@ pub(super) const FAMILIES: &[Family] = &[
         Exchange,
         3,
         r#"{"CreationTime":"%time%","Id":"%id%","Operation":"Create",
-    "OrganizationId":"%org%","RecordType":2,"ResultStatus":"Succeeded","UserKey":"%puid%","UserType":0,
+    "OrganizationId":"%org%","RecordType":2,"ResultStatus":"Succeeded","UserKey":"%puid%",
+    "UserType":0,
     "Version":1,"Workload":"Exchange","ClientIP":"%ip%","UserId":"%upn%","ClientIPAddress":"%ip%",
     "ClientInfoString":"Client=OWA;%agent%","ClientRequestId":"%guid%","ExternalAccess":false,
     "InternalLogonType":0,"LogonType":0,"LogonUserSid":"S-1-5-21-1000000001-%n8%-%n8%-%n6%",
@@ -102,9 +113,11 @@ pub(super) const FAMILIES: &[Family] = &[
         Exchange,
         2,
         r#"{"CreationTime":"%time%","Id":"%id%","Operation":"MoveToDeletedItems",
-    "OrganizationId":"%org%","RecordType":3,"ResultStatus":"Succeeded","UserKey":"%puid%","UserType":0,
+    "OrganizationId":"%org%","RecordType":3,"ResultStatus":"Succeeded","UserKey":"%puid%",
+    "UserType":0,
     "Version":1,"Workload":"Exchange","ClientIP":"[%ip6%]:4%n4%","UserId":"%upn%",
-    "ClientIPAddress":"%ip6%","ClientInfoString":"Client=MSExchangeRPC","ClientProcessName":"OUTLOOK.EXE",
+    "ClientIPAddress":"%ip6%","ClientInfoString":"Client=MSExchangeRPC",
+    "ClientProcessName":"OUTLOOK.EXE",
     "ClientVersion":"16.0.1%n4%.2%n4%","ExternalAccess":false,"InternalLogonType":0,"LogonType":0,
     "LogonUserSid":"S-1-5-21-1000000001-%n8%-%n8%-%n6%","MailboxGuid":"%guid%",
     "MailboxOwnerUPN":"%upn%","OrganizationName":"%domain%",
@@ -119,9 +132,11 @@ pub(super) const FAMILIES: &[Family] = &[
         Exchange,
         4,
         r#"{"CreationTime":"%time%","Id":"%id%","Operation":"MailItemsAccessed",
-    "OrganizationId":"%org%","RecordType":50,"ResultStatus":"Succeeded","UserKey":"%puid%","UserType":0,
+    "OrganizationId":"%org%","RecordType":50,"ResultStatus":"Succeeded","UserKey":"%puid%",
+    "UserType":0,
     "Version":1,"Workload":"Exchange","UserId":"%upn%","AppId":"%app%","ClientAppId":"",
-    "ClientIPAddress":"%ip%","ClientInfoString":"Client=REST;Client=RESTSystem;;","ExternalAccess":false,
+    "ClientIPAddress":"%ip%","ClientInfoString":"Client=REST;Client=RESTSystem;;",
+    "ExternalAccess":false,
     "InternalLogonType":0,"LogonType":0,"LogonUserSid":"S-1-5-21-1000000001-%n8%-%n8%-%n6%",
     "MailboxGuid":"%guid%","MailboxOwnerSid":"S-1-5-21-1000000001-%n8%-%n8%-%n6%",
     "MailboxOwnerUPN":"%upn%","OperationProperties":[{"Name":"MailAccessType","Value":"Bind"},
@@ -136,11 +151,14 @@ pub(super) const FAMILIES: &[Family] = &[
         SharePoint,
         6,
         r#"{"CreationTime":"%time%","Id":"%id%","Operation":"FileDownloaded",
-    "OrganizationId":"%org%","RecordType":6,"UserKey":"i:0h.f|membership|%puid%@live.com","UserType":0,
+    "OrganizationId":"%org%","RecordType":6,"UserKey":"i:0h.f|membership|%puid%@live.com",
+    "UserType":0,
     "Version":1,"Workload":"OneDrive","ClientIP":"[%ip6%]:5%n4%","ObjectId":
     "https://files.%domain%/personal/%name%/Documents/%word%.docx","UserId":"%upn%",
-    "CorrelationId":"%guid%","DoNotDistributeEvent":true,"EventSource":"SharePoint","ItemType":"File",
-    "ListId":"%guid%","ListItemUniqueId":"%guid%","Site":"%guid%","UserAgent":"%agent%","WebId":"%guid%",
+    "CorrelationId":"%guid%","DoNotDistributeEvent":true,"EventSource":"SharePoint",
+    "ItemType":"File",
+    "ListId":"%guid%","ListItemUniqueId":"%guid%","Site":"%guid%","UserAgent":"%agent%",
+    "WebId":"%guid%",
     "SourceFileExtension":"docx","SiteUrl":"https://files.%domain%/personal/%name%/",
     "SourceFileName":"%word%.docx","SourceRelativeUrl":"Documents","FileSizeBytes":%n6%,
     "ApplicationId":"%app%","AppAccessContext":{"AADSessionId":"%guid%","CorrelationId":"%guid%",
@@ -151,7 +169,8 @@ pub(super) const FAMILIES: &[Family] = &[
         SharePoint,
         2,
         r#"{"CreationTime":"%time%","Id":"%id%","Operation":"SharingInvitationCreated",
-    "OrganizationId":"%org%","RecordType":14,"UserKey":"i:0h.f|membership|%puid%@live.com","UserType":0,
+    "OrganizationId":"%org%","RecordType":14,"UserKey":"i:0h.f|membership|%puid%@live.com",
+    "UserType":0,
     "Version":1,"Workload":"SharePoint","ClientIP":"%ip%","ObjectId":
     "https://sites.%domain%/teams/%word%/Shared Documents/%word%.pptx","UserId":"%upn%",
     "CorrelationId":"%guid%","EventSource":"SharePoint","ItemType":"File","ListId":"%guid%",
@@ -166,7 +185,8 @@ pub(super) const FAMILIES: &[Family] = &[
         SharePoint,
         2,
         r#"{"CreationTime":"%time%","Id":"%id%","Operation":"PageViewed",
-    "OrganizationId":"%org%","RecordType":4,"UserKey":"i:0h.f|membership|%puid%@live.com","UserType":0,
+    "OrganizationId":"%org%","RecordType":4,"UserKey":"i:0h.f|membership|%puid%@live.com",
+    "UserType":0,
     "Version":1,"Workload":"SharePoint","ClientIP":"%ip%:4%n4%","ObjectId":
     "https://sites.%domain%/teams/%word%/SitePages/Home.aspx","UserId":"%upn%",
     "CorrelationId":"%guid%","CustomUniqueId":true,"EventSource":"SharePoint","ItemType":"Page",
@@ -179,7 +199,8 @@ pub(super) const FAMILIES: &[Family] = &[
         r#"{"CreationTime":"%time%","Id":"%id%","Operation":"MemberAdded",
     "OrganizationId":"%org%","RecordType":25,"UserKey":"%userid%","UserType":0,"Version":1,
     "Workload":"MicrosoftTeams","ClientIP":"%ip%","UserId":"%upn%","AADGroupId":"%guid%",
-    "CommunicationType":"Team","ItemName":"Team %word%","Members":[{"DisplayName":"%display%","Role":0,
+    "CommunicationType":"Team","ItemName":"Team %word%","Members":[{"DisplayName":"%display%",
+    "Role":0,
     "UPN":"%upn2%"},{"DisplayName":"Guest %n4%","Role":2,"UPN":"guest%n4%@example.net"}],
     "TeamGuid":"19:%word%%n8%@thread.tacv2","TeamName":"Team %word%","ExtraProperties":[
     {"Key":"TimeZone","Value":"Europe/Lisbon"},{"Key":"OsName","Value":"%os%"}]}"#,
@@ -189,7 +210,8 @@ pub(super) const FAMILIES: &[Family] = &[
         General,
         2,
         r#"{"CreationTime":"%time%","Id":"%id%","Operation":"New-ComplianceSearch",
-    "OrganizationId":"%org%","RecordType":18,"ResultStatus":"Success","UserKey":"%upn%","UserType":2,
+    "OrganizationId":"%org%","RecordType":18,"ResultStatus":"Success","UserKey":"%upn%",
+    "UserType":2,
     "Version":1,"Workload":"SecurityComplianceCenter","ObjectId":"Search %word%","UserId":"%upn%",
     "SecurityComplianceCenterEventType":0,"ClientApplication":"EMC","ClientRequestId":"%guid%",
     "CmdletVersion":"16.00.0.0","EffectiveOrganization":"%domain%","NonPIIParameters":
@@ -203,7 +225,8 @@ pub(super) const FAMILIES: &[Family] = &[
         1,
         r#"{"CreationTime":"%time%","Id":"%id%","Operation":"FileCreated",
     "OrganizationId":"%org%","RecordType":22,"ResultStatus":"TRUE","UserKey":"%puid%","UserType":0,
-    "Version":1,"Workload":"Yammer","ClientIP":"[%ip6%]:4%n4%","ObjectId":"%word%.png","UserId":"%upn%",
+    "Version":1,"Workload":"Yammer","ClientIP":"[%ip6%]:4%n4%","ObjectId":"%word%.png",
+    "UserId":"%upn%",
     "ActorUserId":"%upn%","ActorYammerUserId":90071992547%n8%,"FileId":90071992548%n8%,
     "FileName":"%word%.png","GroupName":"All of %word%","IsSoftDelete":false,"MessageId":0,
     "YammerNetworkId":5846122497,"VersionId":90071992549%n8%,"UserAgent":"%agent%"}"#,
@@ -214,12 +237,16 @@ pub(super) const FAMILIES: &[Family] = &[
         2,
         r#"{"CreationTime":"%time%","Id":"%id%","Operation":"AlertTriggered",
     "OrganizationId":"%org%","RecordType":40,"ResultStatus":"Succeeded",
-    "UserKey":"SecurityComplianceAlerts","UserType":4,"Version":1,"Workload":"SecurityComplianceCenter",
-    "ObjectId":"%guid%","UserId":"SecurityComplianceAlerts","AlertEntityId":"%upn%","AlertId":"%guid%",
+    "UserKey":"SecurityComplianceAlerts","UserType":4,"Version":1,
+    "Workload":"SecurityComplianceCenter",
+    "ObjectId":"%guid%","UserId":"SecurityComplianceAlerts","AlertEntityId":"%upn%",
+    "AlertId":"%guid%",
     "AlertLinks":[{"AlertLinkHref":"https://security.%domain%/alerts/%guid%"}],"AlertType":"System",
     "Category":"ThreatManagement","Comments":"New alert","Data":
-    "{\"etype\":\"User\",\"eid\":\"%upn%\",\"tid\":\"%org%\",\"ts\":\"%time%Z\",\"lon\":\"FileDownloaded\"}",
-    "EntityType":"User","Name":"Unusual volume of file downloads","PolicyId":"%guid%","Severity":"Medium",
+    "{\"etype\":\"User\",\"eid\":\"%upn%\",\"tid\":\"%org%\",\"ts\":\"%time%Z\",
+    \"lon\":\"FileDownloaded\"}",
+    "EntityType":"User","Name":"Unusual volume of file downloads","PolicyId":"%guid%",
+    "Severity":"Medium",
     "Source":"Office 365 Security & Compliance","Status":"Active"}"#,
     ),
     // Copilot (261).
@@ -229,7 +256,8 @@ pub(super) const FAMILIES: &[Family] = &[
         r#"{"CreationTime":"%time%","Id":"%id%","Operation":"CopilotInteraction",
     "OrganizationId":"%org%","RecordType":261,"UserKey":"%userid%","UserType":0,"Version":1,
     "Workload":"Copilot","ClientIP":"%ip%","UserId":"%upn%","ClientRegion":"emea",
-    "CopilotLogVersion":"1.0.0.0","CopilotEventData":{"AISystemPlugin":[{"Id":"BingWebSearch","Name":
+    "CopilotLogVersion":"1.0.0.0","CopilotEventData":{"AISystemPlugin":[{"Id":"BingWebSearch",
+    "Name":
     "BingWebSearch"}],"AccessedResources":[{"Action":"Read","Id":"%guid%","Name":"%word%.docx",
     "SiteUrl":"https://files.%domain%/personal/%name%/%word%.docx","Type":"docx",
     "listItemUniqueId":"%guid%"}],"AppHost":"Word","Contexts":[{"Id":
@@ -250,7 +278,8 @@ pub(super) const FAMILIES: &[Family] = &[
     "DeliveryAction":"Blocked","DetectionMethod":"File detonation","DetectionType":"Inline",
     "Directionality":"Inbound","InternetMessageId":"<%n8%@mail.example.net>","MessageTime":"%time%",
     "NetworkMessageId":"%guid%","P1Sender":"news@mail.example.net","P2Sender":"news@example.net",
-    "Policy":"SafeAttachementSAP","PolicyAction":"Quarantine","Recipients":["%upn%"],"SenderIp":"%ip%",
+    "Policy":"SafeAttachementSAP","PolicyAction":"Quarantine","Recipients":["%upn%"],
+    "SenderIp":"%ip%",
     "Subject":"Invoice %n6%","Verdict":"Malware"}"#,
     ),
     // DLP in SharePoint (11).
@@ -277,7 +306,8 @@ pub(super) const FAMILIES: &[Family] = &[
         2,
         r#"{"CreationTime":"%time%","Id":"%id%","Operation":"DlpRuleMatch",
     "OrganizationId":"%org%","RecordType":13,"UserKey":"DlpAgent","UserType":4,"Version":1,
-    "Workload":"Exchange","ObjectId":"<%n8%.%n6%@mail.%domain%>","UserId":"%upn%","ExchangeMetaData":{
+    "Workload":"Exchange","ObjectId":"<%n8%.%n6%@mail.%domain%>","UserId":"%upn%",
+    "ExchangeMetaData":{
     "BCC":[],"CC":[],"From":"%upn%","MessageID":"<%n8%.%n6%@mail.%domain%>","RecipientCount":1,
     "Sent":"%time%","Subject":"Card %word%","To":["guest%n4%@example.net"]},"IncidentId":"%guid%",
     "PolicyDetails":[{"PolicyId":"%guid%","PolicyName":"Payment data","Rules":[{"Actions":

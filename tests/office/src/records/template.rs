@@ -1,4 +1,5 @@
-//! Fills the slots of a record family: the record is the same each time it is made from the same seed.
+//! Fills the slots of a record family: the record is the same each time it is made from the same
+//! seed.
 
 use std::io::Write;
 use std::sync::LazyLock;
@@ -225,7 +226,8 @@ const SYSTEMS: &[&str] = &[
     "Linux",
 ];
 const AGENTS: &[&str] = &[
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 \
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) \
+    Chrome/131.0.0.0 \
      Safari/537.36 Edg/131.0.0.0",
     "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) \
      Version/18.1 Safari/605.1.15",
