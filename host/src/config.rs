@@ -10,6 +10,7 @@ mod check;
 mod decode;
 pub mod http;
 pub mod limits;
+pub mod reference;
 pub mod report;
 pub mod sink;
 pub mod source;
@@ -149,7 +150,10 @@ impl Config {
         let bytes = std::fs::read(path).map_err(cannot)?;
         let text = String::from_utf8(bytes)
             .map_err(|_| refuse("the file is not UTF-8 text".to_owned(), "save it as UTF-8"))?;
-        let state_root = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+        // systemd names several with colons; the first is the unit's own.
+        let named = std::env::var("STATE_DIRECTORY").ok();
+        let first = named.as_deref().and_then(|names| names.split(':').next());
+        let state_root = first.filter(|name| !name.is_empty()).map(PathBuf::from);
         Self::parse(path, &text, state_root.as_deref())
     }
 
@@ -166,11 +170,7 @@ impl Config {
                 at: error.at,
                 ..Place::default()
             };
-            vec![
-                place
-                    .error(error.what)
-                    .help(error.help),
-            ]
+            vec![place.error(error.what).help(error.help)]
         })?;
         let tree = Arc::new(tree);
         let report = Report::new(&file, &tree);

@@ -76,6 +76,28 @@ impl SecretRef {
     }
 }
 
+impl SecretRef {
+    /// A warning when every user of the machine can read the secret's file.
+    #[cfg(unix)]
+    pub fn warning(&self) -> Option<Error> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let SecretOrigin::File(path) = &self.origin else {
+            return None;
+        };
+        let mode = std::fs::metadata(path).ok()?.permissions().mode();
+        (mode & 0o004 != 0).then(|| {
+            let what = format!("every user of this machine can read secret {}", self.origin);
+            self.place.error(what).help("`chmod o-r` it")
+        })
+    }
+
+    /// A warning when every user of the machine can read the secret's file; unknown on this system.
+    #[cfg(not(unix))]
+    pub fn warning(&self) -> Option<Error> {
+        None
+    }
+}
+
 impl fmt::Display for SecretOrigin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

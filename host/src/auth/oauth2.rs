@@ -21,7 +21,7 @@ use crate::config::Auth;
 use crate::config::auth::Credential;
 use crate::error::Error;
 use crate::http::{Client, HttpError, read_all, retry_after, server_time};
-use crate::secret::{Redactor, Secret};
+use crate::secret::{Redactor, Secret, SecretRef};
 
 /// A token as a server issued it.
 pub(super) struct Issued {
@@ -80,6 +80,9 @@ impl Endpoint {
             redactor: Arc::clone(redactor),
         };
         endpoint.proof()?;
+        if let Some(warning) = endpoint.secret().warning() {
+            tracing::warn!("{warning}");
+        }
         Ok(Some(endpoint))
     }
 
@@ -89,6 +92,14 @@ impl Endpoint {
 
     pub(super) fn redactor(&self) -> &Redactor {
         &self.redactor
+    }
+
+    /// What must stay secret of the credential.
+    fn secret(&self) -> &SecretRef {
+        match &self.credential {
+            Credential::ClientSecret(secret) | Credential::FederatedTokenFile(secret) => secret,
+            Credential::Certificate(certificate) => &certificate.key,
+        }
     }
 
     /// The form fields that prove who the client is.

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::check::{Scope, SecretSection};
@@ -95,7 +95,7 @@ pub struct CertificateSection {
 }
 
 /// How assertions are signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "algorithm", inline)]
 pub enum Algorithm {
     /// RSASSA-PSS with SHA-256, and the certificate's SHA-256 thumbprint.

@@ -232,7 +232,7 @@ impl JsonSchema for SecretSection {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
-            "format": "secret",
+            "x-kind": "secret",
             "properties": { "env": { "type": "string" }, "file": { "type": "string" } },
             "additionalProperties": false,
             "minProperties": 1,
