@@ -1,9 +1,10 @@
 //! A pipeline file, from YAML to a checked [`Config`].
 //!
-//! One struct per section; their doc comments are `pipelines/REFERENCE.md`. A file is read once: the sections are decoded,
-//! checked together, and what comes out has no text left that could still be wrong. All that can be found
-//! without a network is found here, each with its line, so that a bad file fails before anything runs. Secrets are only
-//! referred to; [`crate::secret`] fetches them.
+//! One struct per section; their doc comments are `pipelines/REFERENCE.md`. A file is read once:
+//! the sections are decoded, checked together, and what comes out has no text left that could still
+//! be wrong. All that can be found without a network is found here, each with its line, so that a
+//! bad file fails before anything runs. Secrets are only referred to; [`crate::secret`] fetches
+//! them.
 
 pub mod auth;
 mod check;
@@ -64,8 +65,8 @@ pub struct PipelineSection {
     /// How the host reaches the network.
     #[serde(default)]
     pub http: Part<http::HttpSection>,
-    /// How long delivered events are remembered, so that one that comes again is not delivered again. Microsoft
-    /// repeats events for up to five days.
+    /// How long delivered events are remembered, so that one that comes again is not delivered
+    /// again. Microsoft repeats events for up to five days.
     #[schemars(extend("default" = "8d"))]
     pub identity_horizon: Option<Part<Period>>,
     /// How long a stop waits for what is under way.
@@ -78,8 +79,9 @@ pub struct PipelineSection {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "state")]
 pub struct StateSection {
-    /// The folder, seen from the working directory; made when missing. Default: `sluicegate-state/NAME`, where NAME
-    /// is the pipeline file's name without its ending; under systemd with `StateDirectory=`, `NAME` in that directory.
+    /// The folder, seen from the working directory; made when missing. Default:
+    /// `sluicegate-state/NAME`, where NAME is the pipeline file's name without its ending; under
+    /// systemd with `StateDirectory=`, `NAME` in that directory.
     pub path: Option<String>,
 }
 
@@ -88,7 +90,8 @@ pub struct StateSection {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "dead_letter")]
 pub struct DeadLetterSection {
-    /// The folder, seen from the working directory; made when missing. Default: `dead-letters` in the state's folder.
+    /// The folder, seen from the working directory; made when missing. Default: `dead-letters` in
+    /// the state's folder.
     pub path: Option<String>,
 }
 
@@ -157,7 +160,8 @@ impl Config {
         Self::parse(path, &text, state_root.as_deref())
     }
 
-    /// Checks the text of a pipeline file; `state_root` is where state goes unless the file says otherwise.
+    /// Checks the text of a pipeline file; `state_root` is where state goes unless the file says
+    /// otherwise.
     pub fn parse(
         path: &FilePath,
         text: &str,
@@ -186,7 +190,8 @@ impl Config {
         }
     }
 
-    /// Where the part of a tenant's plugin config stands that a JSON Pointer names: what a plugin complains about.
+    /// Where the part of a tenant's plugin config stands that a JSON Pointer names: what a plugin
+    /// complains about.
     pub fn config_place(&self, tenant: usize, pointer: &str) -> Place {
         let report = Report::new(&self.file, &self.tree);
         let root = Path::default().key("source");

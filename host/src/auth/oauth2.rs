@@ -1,8 +1,10 @@
-//! Asks an OAuth2 server for a token with client credentials (RFC 6749, section 4.4; RFC 7523 for assertions).
+//! Asks an OAuth2 server for a token with client credentials (RFC 6749, section 4.4; RFC 7523 for
+//! assertions).
 //!
-//! Secrets, certificates and token files are read again for every request, so rotation needs no restart. An answer is
-//! read forgivingly where servers differ (numbers as text, odd lifetimes) and strictly where it matters: without a usable
-//! `access_token` there is no token. Bodies are never repeated in errors.
+//! Secrets, certificates and token files are read again for every request, so rotation needs no
+//! restart. An answer is read forgivingly where servers differ (numbers as text, odd lifetimes) and
+//! strictly where it matters: without a usable `access_token` there is no token. Bodies are never
+//! repeated in errors.
 
 use std::fmt;
 use std::sync::Arc;
@@ -266,8 +268,8 @@ impl Endpoint {
         AuthError::new(class, what, help).after(wait)
     }
 
-    /// The first sentence of what the server says of an error that no table knows, without control characters and
-    /// secrets.
+    /// The first sentence of what the server says of an error that no table knows, without control
+    /// characters and secrets.
     fn description(&self, refusal: &Refusal, proof: &[(&'static str, Secret)]) -> String {
         const LONGEST: usize = 200;
         let Some(Value::String(text)) = &refusal.error_description else {
@@ -294,7 +296,10 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "login host `{}`", self.host())
+        match self.url.port() {
+            Some(port) => write!(formatter, "login host `{}:{port}`", self.host()),
+            None => write!(formatter, "login host `{}`", self.host()),
+        }
     }
 }
 
@@ -360,7 +365,8 @@ fn lifetime(expires_in: Option<&Value>) -> Duration {
     }
 }
 
-/// What a refusal means: overload first, then the vendor's code, then the standard's word, then the status.
+/// What a refusal means: overload first, then the vendor's code, then the standard's word, then the
+/// status.
 fn class(status: StatusCode, by_code: Option<Class>, error: &str) -> Class {
     if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) {
         return Class::Transient;

@@ -1,7 +1,8 @@
-//! Writes what the structs of the config say of themselves: the manual's page and a JSON Schema for editors.
+//! Writes what the structs of the config say of themselves: the manual's page and a JSON Schema for
+//! editors.
 //!
-//! The doc comments are the words, so a key cannot be there without its sentence; a test keeps both files from growing
-//! stale.
+//! The doc comments are the words, so a key cannot be there without its sentence; a test keeps both
+//! files from growing stale.
 
 use std::fmt::Write as _;
 
@@ -41,18 +42,19 @@ fn tidy(schema: &mut Value) {
 const INTRODUCTION: &str = "\
 # Pipeline files: every key
 
-This page is generated from `host/src/config.rs` and the files beside it (`SLUICEGATE_GOLDEN=1 cargo test -p sluicegate`).
+This page is generated from `host/src/config.rs` and the files beside it; `cargo golden` writes it.
 `pipelines/pipeline.schema.json` says the same to editors; `sluicegate validate FILE` checks a file.
 
-A pipeline file is one YAML document: one `source`, any number of `stages`, one or more `sinks`. Unknown keys are refused. Nothing
-is interpolated from the environment.
+A pipeline file is one YAML document: one `source`, any number of `stages`, one or more `sinks`.
+Unknown keys are refused. Nothing is interpolated from the environment.
 
 | value | is written |
 | --- | --- |
 | size | a whole number and one of B, KiB, MiB, GiB, kB, MB, GB: `64MiB` |
 | duration | a whole number and one of ms, s, m, h, d: `30s`, `5m`, `8d` |
-| secret | where it is found, never the secret itself: `{ env: NAME }` or `{ file: PATH }`; a file's last newline does not count |
-| path | what belongs to the config (plugins, secrets, certificates, databases) is seen from the file's own folder, what is written (state, output) from the working directory |
+| secret | where it is found, never itself: `{ env: NAME }` or `{ file: PATH }` |
+| path | what belongs to the config (plugins, secrets, certificates, databases) is seen from the \
+file's folder; what is written (state, output) from the working directory |
 ";
 
 /// The page `pipelines/REFERENCE.md`.
@@ -266,7 +268,8 @@ fn anchor(heading: &str) -> String {
         .collect()
 }
 
-/// The keys of every section in the order in which the structs name them, which a schema does not keep.
+/// The keys of every section in the order in which the structs name them, which a schema does not
+/// keep.
 fn order() -> Map<String, Value> {
     let rows = [
         ("pipeline", keys::<PipelineSection>()),
@@ -415,7 +418,8 @@ mod tests {
             .collect::<Vec<_>>()
             .concat();
         let text = format!(
-            "source: {{ plugin: o365, tenants: [{{ id: a }}], limits: {{ {written} }} }}\nsinks: [stdout: ]\n\
+            "source: {{ plugin: o365, tenants: [{{ id: a }}], limits: {{ {written} }} }}\n\
+             sinks: [stdout: ]\n\
              identity_horizon: {}\ndrain_timeout: {}\n",
             flow(&schema["properties"]["identity_horizon"]["default"]),
             flow(&schema["properties"]["drain_timeout"]["default"]),

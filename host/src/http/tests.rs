@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::config::http::Proxy;
 
-/// A server that answers with what `answer` makes of a request's method and URI, and counts its connections.
+/// A server that answers with what `answer` makes of a request's method and URI, and counts its
+/// connections.
 async fn serve(
     answer: impl Fn(&http::Request<Incoming>) -> String + Clone + Send + Sync + 'static,
 ) -> (SocketAddr, Arc<AtomicUsize>) {
@@ -26,7 +27,8 @@ async fn serve(
             let answer = answer.clone();
             let service = service_fn(move |request| {
                 let text = answer(&request);
-                async move { Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from(text)))) }
+                let response = http::Response::new(Full::new(Bytes::from(text)));
+                async move { Ok::<_, Infallible>(response) }
             });
             let http = hyper::server::conn::http1::Builder::new();
             tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
