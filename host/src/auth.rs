@@ -1,8 +1,9 @@
 //! Secrets to bearer tokens, attached by the host to granted origins only.
 //!
-//! A token is asked for once however many requests want it, used until shortly before its end, and thrown away only by
-//! those who were refused with that very token. While a renewal fails the old token serves on. Neither secret nor
-//! token appears in an error. Asking a server is [`oauth2`], what its answers mean is [`microsoft`].
+//! A token is asked for once however many requests want it, used until shortly before its end, and
+//! thrown away only by those who were refused with that very token. While a renewal fails the old
+//! token serves on. Neither secret nor token appears in an error. Asking a server is [`oauth2`],
+//! what its answers mean is [`microsoft`].
 
 mod assertion;
 pub mod microsoft;
@@ -113,14 +114,15 @@ pub trait Credentials: Send + Sync + fmt::Debug {
     /// A token that is valid now.
     async fn bearer(&self) -> Result<Token, AuthError>;
 
-    /// Says that the server refused this token; it is not given out again. A newer one is not touched.
+    /// Says that the server refused this token; it is not given out again. A newer one is not
+    /// touched.
     fn invalidate(&self, token: &Token);
 }
 
 /// The way to tokens that a tenant's config describes; `None` where requests go out as they are.
 ///
-/// Resolves the secret once, so that one that is missing is found at the start; it is read again for every sign-in,
-/// so that a changed one needs no restart.
+/// Resolves the secret once, so that one that is missing is found at the start; it is read again
+/// for every sign-in, so that a changed one needs no restart.
 pub fn credentials(
     auth: &Auth,
     client: &Client,
@@ -157,7 +159,8 @@ impl Default for Pace {
         Self {
             attempts: 4,
             first_pause: Duration::from_millis(500),
-            // A person needs minutes to fix a secret; a minute heals soon and asks sixty times an hour at worst.
+            // A person needs minutes to fix a secret; a minute heals soon and asks sixty times an
+            // hour at worst.
             refused_for: Duration::from_mins(1),
             troubled_for: Duration::from_secs(10),
         }
@@ -203,10 +206,11 @@ struct Held {
 impl Held {
     fn new(token: Token, issued_ms: i64, lifetime: Duration) -> Self {
         let life = millis(lifetime);
-        // Early enough for a renewal to fail a few times; never in the first half, or a short-lived token would be
-        // renewed for every request.
+        // Early enough for a renewal to fail a few times; never in the first half, or a short-lived
+        // token would be renewed for every request.
         let early = (life / 10).max(300_000).min(life / 2);
-        // A token that ends while its request is on the way is refused, so the very end is not used.
+        // A token that ends while its request is on the way is refused, so the very end is not
+        // used.
         let margin = (life / 10).min(10_000);
         Self {
             token,
@@ -386,7 +390,8 @@ impl fmt::Debug for Tokens {
     }
 }
 
-/// Between a half and the whole of a pause, so that many who failed together do not come back together.
+/// Between a half and the whole of a pause, so that many who failed together do not come back
+/// together.
 fn jitter(pause: Duration) -> Duration {
     let mut byte = [0; 1];
     // Without randomness the whole pause is as good.

@@ -1,15 +1,17 @@
 //! A pipeline file, from YAML to a checked [`Config`].
 //!
-//! One struct per section; their doc comments are `pipelines/REFERENCE.md`. A file is read once: the sections are decoded,
-//! checked together, and what comes out has no text left that could still be wrong. All that can be found
-//! without a network is found here, each with its line, so that a bad file fails before anything runs. Secrets are only
-//! referred to; [`crate::secret`] fetches them.
+//! One struct per section; their doc comments are `pipelines/REFERENCE.md`. A file is read once:
+//! the sections are decoded, checked together, and what comes out has no text left that could still
+//! be wrong. All that can be found without a network is found here, each with its line, so that a
+//! bad file fails before anything runs. Secrets are only referred to; [`crate::secret`] fetches
+//! them.
 
 pub mod auth;
 mod check;
 mod decode;
 pub mod http;
 pub mod limits;
+pub mod reference;
 pub mod report;
 pub mod sink;
 pub mod source;
@@ -63,8 +65,8 @@ pub struct PipelineSection {
     /// How the host reaches the network.
     #[serde(default)]
     pub http: Part<http::HttpSection>,
-    /// How long delivered events are remembered, so that one that comes again is not delivered again. Microsoft
-    /// repeats events for up to five days.
+    /// How long delivered events are remembered, so that one that comes again is not delivered
+    /// again. Microsoft repeats events for up to five days.
     #[schemars(extend("default" = "8d"))]
     pub identity_horizon: Option<Part<Period>>,
     /// How long a stop waits for what is under way.
@@ -77,8 +79,9 @@ pub struct PipelineSection {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "state")]
 pub struct StateSection {
-    /// The folder, seen from the working directory; made when missing. Default: `sluicegate-state/NAME`, where NAME
-    /// is the pipeline file's name without its ending; under systemd with `StateDirectory=`, `NAME` in that directory.
+    /// The folder, seen from the working directory; made when missing. Default:
+    /// `sluicegate-state/NAME`, where NAME is the pipeline file's name without its ending; under
+    /// systemd with `StateDirectory=`, `NAME` in that directory.
     pub path: Option<String>,
 }
 
@@ -87,7 +90,8 @@ pub struct StateSection {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "dead_letter")]
 pub struct DeadLetterSection {
-    /// The folder, seen from the working directory; made when missing. Default: `dead-letters` in the state's folder.
+    /// The folder, seen from the working directory; made when missing. Default: `dead-letters` in
+    /// the state's folder.
     pub path: Option<String>,
 }
 
@@ -149,11 +153,15 @@ impl Config {
         let bytes = std::fs::read(path).map_err(cannot)?;
         let text = String::from_utf8(bytes)
             .map_err(|_| refuse("the file is not UTF-8 text".to_owned(), "save it as UTF-8"))?;
-        let state_root = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+        // systemd names several with colons; the first is the unit's own.
+        let named = std::env::var("STATE_DIRECTORY").ok();
+        let first = named.as_deref().and_then(|names| names.split(':').next());
+        let state_root = first.filter(|name| !name.is_empty()).map(PathBuf::from);
         Self::parse(path, &text, state_root.as_deref())
     }
 
-    /// Checks the text of a pipeline file; `state_root` is where state goes unless the file says otherwise.
+    /// Checks the text of a pipeline file; `state_root` is where state goes unless the file says
+    /// otherwise.
     pub fn parse(
         path: &FilePath,
         text: &str,
@@ -166,11 +174,7 @@ impl Config {
                 at: error.at,
                 ..Place::default()
             };
-            vec![
-                place
-                    .error(error.what)
-                    .help(error.help),
-            ]
+            vec![place.error(error.what).help(error.help)]
         })?;
         let tree = Arc::new(tree);
         let report = Report::new(&file, &tree);
@@ -186,7 +190,8 @@ impl Config {
         }
     }
 
-    /// Where the part of a tenant's plugin config stands that a JSON Pointer names: what a plugin complains about.
+    /// Where the part of a tenant's plugin config stands that a JSON Pointer names: what a plugin
+    /// complains about.
     pub fn config_place(&self, tenant: usize, pointer: &str) -> Place {
         let report = Report::new(&self.file, &self.tree);
         let root = Path::default().key("source");

@@ -1,9 +1,9 @@
 //! The one pooled HTTP client, and what an origin is.
 //!
-//! HTTP/1.1 and HTTP/2 over rustls with the system's roots, by a proxy where the config names one. Nothing is redirected,
-//! no cookie is kept, no environment variable is read. Who may be asked, and with which token, is decided before
-//! a request gets here. Errors say what broke on the way (name, connection, proxy, TLS, time) and never repeat more of a
-//! request than its host.
+//! HTTP/1.1 and HTTP/2 over rustls with the system's roots, by a proxy where the config names one.
+//! Nothing is redirected, no cookie is kept, no environment variable is read. Who may be asked, and
+//! with which token, is decided before a request gets here. Errors say what broke on the way (name,
+//! connection, proxy, TLS, time) and never repeat more of a request than its host.
 
 mod connect;
 
@@ -66,7 +66,8 @@ impl fmt::Display for Origin {
 
 /// How long name, connection, proxy and TLS may take together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the head of a response may take: the API answers listings in well under a minute or not at all.
+/// How long the head of a response may take: the API answers listings in well under a minute or not
+/// at all.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a connection is kept for the next request; front doors close theirs after four minutes.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
@@ -74,7 +75,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
 const IDLE_CONNECTIONS: usize = 128;
 /// Most bytes of a response's head.
 const HEAD_BYTES: u32 = 64 << 10;
-/// What one HTTP/2 response may send ahead of its reader: large enough for a fast line, small enough for 32 of them.
+/// What one HTTP/2 response may send ahead of its reader: large enough for a fast line, small
+/// enough for 32 of them.
 const STREAM_WINDOW: u32 = 1 << 20;
 /// What all responses of one HTTP/2 connection may send ahead.
 const CONNECTION_WINDOW: u32 = 8 << 20;
@@ -141,7 +143,8 @@ impl Client {
                 "the address is not absolute",
             ));
         };
-        // Through a tunnel the proxy sees no request; without one it sees each, and wants to know whose it is.
+        // Through a tunnel the proxy sees no request; without one it sees each, and wants to know
+        // whose it is.
         if let Some(login) = self.route.login_for(request.uri()) {
             request
                 .headers_mut()
@@ -271,7 +274,7 @@ impl HttpError {
             }
             Trouble::Proxy => "check key `http.proxy`: its address, user name and password",
             Trouble::Tls => {
-                "where a gateway opens TLS, name its certificate in key `http.ca_file`; check the clock"
+                "where a gateway opens TLS, name its certificate in `http.ca_file`; check the clock"
             }
             Trouble::Request | Trouble::Protocol | Trouble::TooLarge => "",
         }
@@ -352,7 +355,8 @@ pub async fn read_all(host: &str, body: Incoming, limit: usize) -> Result<Bytes,
     }
 }
 
-/// How long the server asks to wait: `Retry-After` in seconds or as a date, kept between a second and an hour.
+/// How long the server asks to wait: `Retry-After` in seconds or as a date, kept between a second
+/// and an hour.
 pub fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
     const LEAST_MS: i64 = 1_000;
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();

@@ -1,8 +1,9 @@
 //! Secrets: where they come from, and how they stay out of everything that is printed.
 //!
-//! A config never holds a secret, only a [`SecretRef`] that is resolved once at the start. A [`Secret`] cannot be
-//! printed, and a [`Redactor`] that knows the live ones takes them out of text on its way to a log: a second fence
-//! for what came from elsewhere, such as a server that repeats its request in an error page.
+//! A config never holds a secret, only a [`SecretRef`] that is resolved once at the start. A
+//! [`Secret`] cannot be printed, and a [`Redactor`] that knows the live ones takes them out of text
+//! on its way to a log: a second fence for what came from elsewhere, such as a server that repeats
+//! its request in an error page.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -76,6 +77,28 @@ impl SecretRef {
     }
 }
 
+impl SecretRef {
+    /// A warning when every user of the machine can read the secret's file.
+    #[cfg(unix)]
+    pub fn warning(&self) -> Option<Error> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let SecretOrigin::File(path) = &self.origin else {
+            return None;
+        };
+        let mode = std::fs::metadata(path).ok()?.permissions().mode();
+        (mode & 0o004 != 0).then(|| {
+            let what = format!("every user of this machine can read secret {}", self.origin);
+            self.place.error(what).help("`chmod o-r` it")
+        })
+    }
+
+    /// A warning when every user of the machine can read the secret's file; unknown on this system.
+    #[cfg(not(unix))]
+    pub fn warning(&self) -> Option<Error> {
+        None
+    }
+}
+
 impl fmt::Display for SecretOrigin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -142,7 +165,8 @@ pub(crate) fn plain(error: &std::io::Error) -> String {
 /// Takes live secrets out of text.
 #[derive(Default)]
 pub struct Redactor {
-    /// Every form of every secret, longest first, so that no form leaves a part of a longer one behind.
+    /// Every form of every secret, longest first, so that no form leaves a part of a longer one
+    /// behind.
     needles: RwLock<Vec<SecretString>>,
 }
 
@@ -157,7 +181,8 @@ impl Redactor {
         Self::default()
     }
 
-    /// Learns a secret in all forms that text may hold it in: raw, URL-encoded, JSON-escaped, hex and base64.
+    /// Learns a secret in all forms that text may hold it in: raw, URL-encoded, JSON-escaped, hex
+    /// and base64.
     pub fn learn(&self, secret: &Secret) {
         let value = secret.expose();
         if value.len() < LEAST_BYTES {
@@ -221,8 +246,8 @@ fn forms(value: &str) -> Vec<String> {
         hex,
         json[1..json.len() - 1].to_owned(),
     ];
-    // A value inside a longer base64 text stands at one of three offsets; the letters that also hold bits of its
-    // neighbours are left off.
+    // A value inside a longer base64 text stands at one of three offsets; the letters that also
+    // hold bits of its neighbours are left off.
     for shift in 0..3 {
         let mut bytes = vec![0; shift];
         bytes.extend_from_slice(value.as_bytes());
@@ -299,6 +324,23 @@ mod tests {
         assert_eq!(read("\u{feff}s3cret\r\n".as_bytes()).unwrap(), "s3cret");
         assert!(read(b"\xff\xfe").is_err());
         assert!(read(&vec![b'x'; 70_000]).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_everybody_can_read_is_warned_about() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let origin = SecretOrigin::File(file.path().to_path_buf());
+        let secret = SecretRef {
+            origin,
+            place: Place::default(),
+        };
+        for (mode, warned) in [(0o600, false), (0o640, false), (0o644, true)] {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(file.path(), permissions).unwrap();
+            assert_eq!(secret.warning().is_some(), warned, "{mode:o}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Client assertions (RFC 7523): a JWT that proves, by a certificate's key, who the client is.
 //!
-//! Made anew for every sign-in from the files as they are then, so a certificate that was replaced is used at once.
+//! Made anew for every sign-in from the files as they are then, so a certificate that was replaced
+//! is used at once.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -15,7 +16,8 @@ use crate::config::auth::{Algorithm, Certificate};
 use crate::error::Error;
 use crate::secret::{Secret, plain};
 
-/// How long an assertion can be used: enough for a slow server, short because a captured one could be replayed.
+/// How long an assertion can be used: enough for a slow server, short because a captured one could
+/// be replayed.
 const LIFETIME_S: i64 = 300;
 /// How far our clock may be ahead of the server's.
 const SKEW_S: i64 = 60;
@@ -70,7 +72,8 @@ fn header(algorithm: Algorithm, chain: &[CertificateDer<'_>]) -> serde_json::Val
             json!({ "alg": "RS256", "typ": "JWT", "x5t": sha1 })
         }
     };
-    // Needed where the server trusts a subject and issuer instead of one certificate; a lone certificate needs none.
+    // Needed where the server trusts a subject and issuer instead of one certificate; a lone
+    // certificate needs none.
     if chain.len() > 1 {
         let chain: Vec<String> = chain.iter().map(|one| STANDARD.encode(one)).collect();
         header["x5c"] = json!(chain);
@@ -131,7 +134,7 @@ fn key(certificate: &Certificate) -> Result<RsaKeyPair, Error> {
     };
     pair.map_err(|error| match error.to_string().as_str() {
         "WrongAlgorithm" => {
-            let help = "use a certificate with an RSA key of 2048 to 4096 bits; other kinds are not accepted";
+            let help = "use a certificate with an RSA key of 2048 to 4096 bits";
             refuse("is not an RSA key", help)
         }
         why => refuse(

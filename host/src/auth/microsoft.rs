@@ -1,17 +1,18 @@
 //! Microsoft's clouds and Entra's error codes: where to sign in, and what a refusal means.
 //!
-//! Two tables. A code chooses what the operator reads and what happens to the tenant; the text of an answer never does.
+//! Two tables. A code chooses what the operator reads and what happens to the tenant; the text of
+//! an answer never does.
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::Class;
 
 /// One of Microsoft's clouds. A token of one is useless in another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 #[schemars(rename = "cloud", inline)]
 pub enum Cloud {
@@ -62,7 +63,8 @@ pub(super) fn token_url(login_url: &Url, directory_id: &str) -> Url {
     url
 }
 
-/// What to ask for: everything that was granted for the resource. Exactly one slash before `.default`.
+/// What to ask for: everything that was granted for the resource. Exactly one slash before
+/// `.default`.
 pub(super) fn scope(resource_url: &Url) -> String {
     format!("{}/.default", resource_url.as_str().trim_end_matches('/'))
 }
@@ -102,21 +104,29 @@ const fn at(code: u64, class: Class, what: &'static str, help: &'static str) -> 
     }
 }
 
-const SECRETS: &str = "in the Entra admin center under App registrations, the application, Certificates & secrets, \
-     make a new client secret and put its value (not its id) where `client_secret` points";
-const CERTIFICATES: &str = "in the Entra admin center under App registrations, the application, Certificates & \
-     secrets, Certificates, upload the certificate that `certificate.file` names";
+const SECRETS: &str = "in the Entra admin center under App registrations, the application, \
+    Certificates & secrets, make a new client secret and put its value (not its id) where \
+    `client_secret` points";
+const CERTIFICATES: &str = "in the Entra admin center under App registrations, the application, \
+    Certificates & secrets, Certificates, upload the certificate that `certificate.file` names";
 const DIRECTORY: &str =
     "check `directory_id` (Entra admin center, Overview, Tenant ID) and `cloud`";
-const APPLICATION: &str = "check `client_id` (Entra admin center, App registrations, Application (client) ID), \
-     `directory_id` and `cloud`";
-const CONSENT: &str = "in the customer's Entra admin center under Enterprise applications, the application, \
-     Permissions, grant admin consent";
-const RESOURCE: &str = "check `cloud`; in the Entra admin center under App registrations, the application, API \
-     permissions, add Office 365 Management APIs, ActivityFeed.Read, and grant admin consent";
+const APPLICATION: &str = "check `client_id` (Entra admin center, App registrations, \
+    Application (client) ID), `directory_id` and `cloud`";
+const CONSENT: &str = "in the customer's Entra admin center under Enterprise applications, the \
+    application, Permissions, grant admin consent";
+const RESOURCE: &str = "check `cloud`; in the Entra admin center under App registrations, the \
+    application, API permissions, add Office 365 Management APIs, ActivityFeed.Read, and grant \
+    admin consent";
 const CLOCK: &str = "set this machine's clock right (NTP)";
-const POLICY: &str = "in the Entra admin center under Protection, Conditional Access, let the application sign in \
-     from this address";
+const POLICY: &str = "in the Entra admin center under Protection, Conditional Access, let the \
+    application sign in from this address";
+const ENABLE: &str = "in the Entra admin center under Enterprise applications, the application, \
+    Properties, enable it";
+const AUDIENCE: &str = "check `cloud` or `login_url`, and where the token comes from if it is \
+    `federated_token_file`";
+const ISSUER: &str =
+    "check `client_id`, and where the token comes from if it is `federated_token_file`";
 const WAIT: &str = "";
 const OURS: &str = "please report this as a defect of sluicegate";
 
@@ -208,13 +218,13 @@ const CODES: &[Row] = {
             700_021,
             Misconfigured,
             "the assertion names another application",
-            "check `client_id`, and where the token comes from if it is `federated_token_file`",
+            ISSUER,
         ),
         at(
             700_023,
             Misconfigured,
             "the assertion is meant for another login host",
-            "check `cloud` or `login_url`, and where the token comes from if it is `federated_token_file`",
+            AUDIENCE,
         ),
         at(
             700_024,
@@ -262,7 +272,7 @@ const CODES: &[Row] = {
             7_000_112,
             Unauthorised,
             "the application is disabled",
-            "in the Entra admin center under Enterprise applications, the application, Properties, enable it",
+            ENABLE,
         ),
         at(
             7_000_215,

@@ -1,8 +1,10 @@
-//! Asks an OAuth2 server for a token with client credentials (RFC 6749, section 4.4; RFC 7523 for assertions).
+//! Asks an OAuth2 server for a token with client credentials (RFC 6749, section 4.4; RFC 7523 for
+//! assertions).
 //!
-//! Secrets, certificates and token files are read again for every request, so rotation needs no restart. An answer is
-//! read forgivingly where servers differ (numbers as text, odd lifetimes) and strictly where it matters: without a usable
-//! `access_token` there is no token. Bodies are never repeated in errors.
+//! Secrets, certificates and token files are read again for every request, so rotation needs no
+//! restart. An answer is read forgivingly where servers differ (numbers as text, odd lifetimes) and
+//! strictly where it matters: without a usable `access_token` there is no token. Bodies are never
+//! repeated in errors.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +23,7 @@ use crate::config::Auth;
 use crate::config::auth::Credential;
 use crate::error::Error;
 use crate::http::{Client, HttpError, read_all, retry_after, server_time};
-use crate::secret::{Redactor, Secret};
+use crate::secret::{Redactor, Secret, SecretRef};
 
 /// A token as a server issued it.
 pub(super) struct Issued {
@@ -80,6 +82,9 @@ impl Endpoint {
             redactor: Arc::clone(redactor),
         };
         endpoint.proof()?;
+        if let Some(warning) = endpoint.secret().warning() {
+            tracing::warn!("{warning}");
+        }
         Ok(Some(endpoint))
     }
 
@@ -89,6 +94,14 @@ impl Endpoint {
 
     pub(super) fn redactor(&self) -> &Redactor {
         &self.redactor
+    }
+
+    /// What must stay secret of the credential.
+    fn secret(&self) -> &SecretRef {
+        match &self.credential {
+            Credential::ClientSecret(secret) | Credential::FederatedTokenFile(secret) => secret,
+            Credential::Certificate(certificate) => &certificate.key,
+        }
     }
 
     /// The form fields that prove who the client is.
@@ -255,8 +268,8 @@ impl Endpoint {
         AuthError::new(class, what, help).after(wait)
     }
 
-    /// The first sentence of what the server says of an error that no table knows, without control characters and
-    /// secrets.
+    /// The first sentence of what the server says of an error that no table knows, without control
+    /// characters and secrets.
     fn description(&self, refusal: &Refusal, proof: &[(&'static str, Secret)]) -> String {
         const LONGEST: usize = 200;
         let Some(Value::String(text)) = &refusal.error_description else {
@@ -283,7 +296,10 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "login host `{}`", self.host())
+        match self.url.port() {
+            Some(port) => write!(formatter, "login host `{}:{port}`", self.host()),
+            None => write!(formatter, "login host `{}`", self.host()),
+        }
     }
 }
 
@@ -349,7 +365,8 @@ fn lifetime(expires_in: Option<&Value>) -> Duration {
     }
 }
 
-/// What a refusal means: overload first, then the vendor's code, then the standard's word, then the status.
+/// What a refusal means: overload first, then the vendor's code, then the standard's word, then the
+/// status.
 fn class(status: StatusCode, by_code: Option<Class>, error: &str) -> Class {
     if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) {
         return Class::Transient;

@@ -1,11 +1,12 @@
 //! Section `auth`: how the host gets a tenant's access tokens.
 //!
-//! The plugin never sees any of it: the host attaches the token to requests that go to the resource's origin.
+//! The plugin never sees any of it: the host attaches the token to requests that go to the
+//! resource's origin.
 
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::check::{Scope, SecretSection};
@@ -37,15 +38,16 @@ pub struct MicrosoftSection {
     /// The tenant's directory (tenant) id: Entra admin center, Overview.
     #[schemars(extend("examples" = ["11111111-2222-3333-4444-555555555555"]))]
     pub directory_id: String,
-    /// The application (client) id: Entra admin center, App registrations, the application's Overview.
+    /// The application (client) id: Entra admin center, App registrations, the application's
+    /// Overview.
     #[schemars(extend("examples" = ["66666666-7777-8888-9999-000000000000"]))]
     pub client_id: String,
     /// The value (not the id) of a client secret of the application.
     pub client_secret: Option<SecretSection>,
     /// A certificate registered with the application.
     pub certificate: Option<CertificateSection>,
-    /// A file with a token of another issuer that the application trusts (workload identity federation). It is read
-    /// again for every sign-in.
+    /// A file with a token of another issuer that the application trusts (workload identity
+    /// federation). It is read again for every sign-in.
     pub federated_token_file: Option<String>,
     /// Where to sign in instead. Only with `cloud: custom`.
     #[schemars(extend("examples" = ["https://login.example.com"]))]
@@ -70,8 +72,8 @@ pub struct OAuth2Section {
     pub client_secret: Option<SecretSection>,
     /// A certificate whose key signs the client's assertions.
     pub certificate: Option<CertificateSection>,
-    /// A file with a token of another issuer that is sent as the client's assertion. It is read again for every
-    /// sign-in.
+    /// A file with a token of another issuer that is sent as the client's assertion. It is read
+    /// again for every sign-in.
     pub federated_token_file: Option<String>,
     /// What to ask for, as the server wants it.
     pub scope: Option<String>,
@@ -85,7 +87,8 @@ pub struct OAuth2Section {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "certificate")]
 pub struct CertificateSection {
-    /// The certificate: a PEM file, seen from the pipeline's folder. Further certificates in it are its chain.
+    /// The certificate: a PEM file, seen from the pipeline's folder. Further certificates in it are
+    /// its chain.
     pub file: String,
     /// The private key: PKCS#8 in PEM form, RSA, not encrypted.
     pub key: SecretSection,
@@ -95,7 +98,7 @@ pub struct CertificateSection {
 }
 
 /// How assertions are signed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[schemars(rename = "algorithm", inline)]
 pub enum Algorithm {
     /// RSASSA-PSS with SHA-256, and the certificate's SHA-256 thumbprint.

@@ -34,7 +34,8 @@ impl Scope<'_, '_> {
         self.beside(path)
     }
 
-    /// An absolute http or https address without user, query and fragment; its path ends without a slash.
+    /// An absolute http or https address without user, query and fragment; its path ends without a
+    /// slash.
     pub(super) fn url(&self, at: &Path, text: &str) -> Option<Url> {
         match parse_url(text) {
             Ok(url) => Some(url),
@@ -111,7 +112,7 @@ impl Scope<'_, '_> {
         let good = begins && text.len() <= most && text.chars().all(fine);
         if !good {
             let help = format!(
-                "use 1 to {most} of a-z, A-Z, 0-9, `-`, `_` and `.`, beginning with a letter or digit"
+                "use 1 to {most} of a-z, A-Z, 0-9, `-`, `_`, `.`; begin with a letter or digit"
             );
             self.report.add(
                 at,
@@ -175,7 +176,8 @@ impl<'de> Deserialize<'de> for SecretSection {
         struct SecretVisitor;
 
         const LITERAL: &str = "a secret must not stand in this file\n\
-            put it into an environment variable or a file and write `{ env: NAME }` or `{ file: PATH }`";
+            put it into an environment variable or a file and write `{ env: NAME }` or \
+            `{ file: PATH }`";
 
         impl<'de> Visitor<'de> for SecretVisitor {
             type Value = SecretSection;
@@ -232,7 +234,7 @@ impl JsonSchema for SecretSection {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "object",
-            "format": "secret",
+            "x-kind": "secret",
             "properties": { "env": { "type": "string" }, "file": { "type": "string" } },
             "additionalProperties": false,
             "minProperties": 1,

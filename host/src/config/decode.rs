@@ -1,8 +1,9 @@
 //! Turns the tree into the structs of the config, gathering what is wrong on the way.
 //!
-//! A serde deserializer over [`Node`]: unknown keys are noted and passed over, a bad item of a list or a bad section
-//! is noted and the next one read, so one run of `validate` finds most of what there is to find. Text from the
-//! file is repeated only where it is a misspelt key or name, never where a secret could stand by mistake.
+//! A serde deserializer over [`Node`]: unknown keys are noted and passed over, a bad item of a list
+//! or a bad section is noted and the next one read, so one run of `validate` finds most of what
+//! there is to find. Text from the file is repeated only where it is a misspelt key or name, never
+//! where a secret could stand by mistake.
 
 use std::fmt;
 

@@ -15,11 +15,13 @@ use crate::secret::SecretRef;
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "http")]
 pub struct HttpSection {
-    /// A PEM file with certificates to trust beside those of the system, seen from the pipeline's folder.
+    /// A PEM file with certificates to trust beside those of the system, seen from the pipeline's
+    /// folder.
     pub ca_file: Option<String>,
     /// A proxy for all requests. Environment variables such as `HTTPS_PROXY` are not read.
     pub proxy: Option<ProxySection>,
-    /// Hosts that are reached without the proxy: `host`, `.domain` for a domain with all its hosts, an address.
+    /// Hosts that are reached without the proxy: `host`, `.domain` for a domain with all its hosts,
+    /// an address.
     #[serde(default)]
     pub no_proxy: Vec<String>,
 }
@@ -29,7 +31,8 @@ pub struct HttpSection {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "proxy")]
 pub struct ProxySection {
-    /// Where it is. The connection to the proxy itself is plain HTTP; what goes to an https host is encrypted through it.
+    /// Where it is. The connection to the proxy itself is plain HTTP; what goes to an https host is
+    /// encrypted through it.
     #[schemars(extend("examples" = ["http://proxy.example.com:3128"]))]
     pub url: String,
     /// User name, where the proxy asks for one.
@@ -70,8 +73,7 @@ impl HttpSection {
             .and_then(|proxy| proxy.check(scope, &at.key("proxy")));
         for (index, host) in self.no_proxy.iter().enumerate() {
             if host.is_empty() || host.contains(['/', '*', ' ']) {
-                let help = "write a host such as `intranet.example.com`, a domain such as `.example.com`, \
-                            or an address";
+                let help = "write a host, a domain such as `.example.com`, or an address";
                 let what = format!("`{host}` is not a host");
                 scope
                     .report

@@ -13,14 +13,15 @@ use super::unit::{Period, Size};
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "limits")]
 pub struct LimitsSection {
-    /// Most requests in any sliding minute. The service's own limit is 2,000 per tenant; the host slows down
-    /// below it by itself when the service throttles.
+    /// Most requests in any sliding minute. The service's own limit is 2,000 per tenant; the host
+    /// slows down below it by itself when the service throttles.
     #[schemars(extend("default" = 2000))]
     pub requests_per_minute: Option<u32>,
     /// Most requests under way at once.
     #[schemars(extend("default" = 32))]
     pub in_flight: Option<u32>,
-    /// Most memory of one call of the plugin. A call that needs more ends, and the next one starts clean.
+    /// Most memory of one call of the plugin. A call that needs more ends, and the next one starts
+    /// clean.
     #[schemars(extend("default" = "64MiB"))]
     pub memory: Option<Size>,
     /// Longest time one call may take, waiting included.

@@ -1,8 +1,8 @@
 //! Findings about a file: gathered, placed and put into words.
 //!
-//! A finding names a path into the file; the place is looked up in the tree when all are gathered, so checks need
-//! not carry positions around. What was found is said once, in the order of the file. Values that might be secrets
-//! are never repeated.
+//! A finding names a path into the file; the place is looked up in the tree when all are gathered,
+//! so checks need not carry positions around. What was found is said once, in the order of the
+//! file. Values that might be secrets are never repeated.
 
 use std::cell::RefCell;
 use std::fmt;

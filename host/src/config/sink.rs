@@ -30,8 +30,8 @@ pub struct StdoutSection {
     pub name: Option<String>,
 }
 
-/// Appends events to a file, one JSON object a line. What is in the file is on the disk before it counts as delivered,
-/// and after a crash the file is cut back to that.
+/// Appends events to a file, one JSON object a line. What is in the file is on the disk before it
+/// counts as delivered, and after a crash the file is cut back to that.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "file")]

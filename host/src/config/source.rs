@@ -23,12 +23,12 @@ pub const BUILT_IN: &[&str] = &["o365"];
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "source")]
 pub struct SourceSection {
-    /// The plugin: `o365`, which is built in, or the path of a component (`./my.wasm`), seen from the pipeline's
-    /// folder.
+    /// The plugin: `o365`, which is built in, or the path of a component (`./my.wasm`), seen from
+    /// the pipeline's folder.
     #[schemars(extend("examples" = ["o365", "./my.wasm"]))]
     pub plugin: String,
-    /// The plugin's own settings; `sluicegate inspect PLUGIN` shows what it knows. Never put a secret here: the
-    /// plugin reads all of it.
+    /// The plugin's own settings; `sluicegate inspect PLUGIN` shows what it knows. Never put a
+    /// secret here: the plugin reads all of it.
     #[serde(default)]
     pub config: Map<String, Value>,
     /// For whom the plugin works, each with credentials, state, limits and failures of its own.
@@ -46,7 +46,8 @@ pub struct SourceSection {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "tenant")]
 pub struct TenantSection {
-    /// Its name in state, logs and metrics. Its progress is kept under this name: a changed name starts anew.
+    /// Its name in state, logs and metrics. Its progress is kept under this name: a changed name
+    /// starts anew.
     #[schemars(extend("examples" = ["contoso"]))]
     pub id: String,
     /// How to sign in for it. Without it requests go out as the plugin wrote them.
@@ -64,12 +65,13 @@ pub struct TenantSection {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "grants")]
 pub struct GrantsSection {
-    /// Origins (scheme, host and port) that the plugin may send requests to. The origin of the tenant's own
-    /// resource is granted by `auth`; a token goes to no other.
+    /// Origins (scheme, host and port) that the plugin may send requests to. The origin of the
+    /// tenant's own resource is granted by `auth`; a token goes to no other.
     #[serde(default)]
     #[schemars(extend("examples" = [["https://api.example.com"]]))]
     pub http: Vec<String>,
-    /// Whether a component that was built for WASI is given an empty WASI: no files, no environment, no arguments.
+    /// Whether a component that was built for WASI is given an empty WASI: no files, no
+    /// environment, no arguments.
     #[serde(default)]
     pub wasi: bool,
 }
@@ -112,7 +114,8 @@ pub struct Tenant {
     pub id: Arc<str>,
     /// How to sign in.
     pub auth: Auth,
-    /// What the plugin gets as its config: one JSON object, with the tenant's public facts under `tenant`.
+    /// What the plugin gets as its config: one JSON object, with the tenant's public facts under
+    /// `tenant`.
     pub config: Value,
     /// What it may use.
     pub limits: Limits,

@@ -27,13 +27,14 @@ pub enum StageSection {
     UserAgent(UserAgentSection),
 }
 
-/// Keeps or drops events by the values of fields. An event matches when every named field has (one of) the given
-/// values; text is compared exactly.
+/// Keeps or drops events by the values of fields. An event matches when every named field has (one
+/// of) the given values; text is compared exactly.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "filter")]
 pub struct FilterSection {
-    /// Keep only the events that match: a map of field to value or list of values. Fields are named with dots.
+    /// Keep only the events that match: a map of field to value or list of values. Fields are named
+    /// with dots.
     #[schemars(extend("examples" = [{ "event.action": ["user-logged-in", "user-login-failed"] }]))]
     pub keep: Option<Map<String, Value>>,
     /// Drop the events that match: a map of field to value or list of values.
@@ -108,7 +109,8 @@ pub enum StageKind {
 pub struct Filter {
     /// Whether a match keeps the event (and no match drops it), or the other way round.
     pub keep: bool,
-    /// Each field by its dotted name, with the values of which it must have one. At least one field.
+    /// Each field by its dotted name, with the values of which it must have one. At least one
+    /// field.
     pub fields: Vec<(String, Vec<Value>)>,
 }
 
@@ -178,7 +180,8 @@ impl FilterSection {
                 .iter()
                 .any(|value| value.is_array() || value.is_object())
             {
-                let help = "use text, numbers, `true` or `false`; write nested fields with dots: `event.action`";
+                let help =
+                    "use text, numbers, `true` or `false`; nest fields with dots: `event.action`";
                 scope.report.add(
                     &at,
                     format!("field `{field}` is compared with a list or map"),

@@ -141,7 +141,7 @@ impl JsonSchema for Size {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": ["string", "integer"],
-            "format": "size",
+            "x-kind": "size",
             "minimum": 0,
             "pattern": "^[0-9]+ *(GiB|MiB|KiB|GB|MB|kB|KB|B)$",
         })
@@ -160,7 +160,7 @@ impl JsonSchema for Period {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "format": "duration",
+            "x-kind": "duration",
             "pattern": "^[0-9]+ *(ms|s|m|h|d)$",
         })
     }

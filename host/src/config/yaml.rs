@@ -1,7 +1,8 @@
 //! Reads YAML into a tree in which every value and key knows its line and column.
 //!
-//! Everything after this works on the tree, so every finding can be placed, also those about things that are missing.
-//! Nothing is interpolated. Anchors work, within limits that keep a small file from becoming a large tree.
+//! Everything after this works on the tree, so every finding can be placed, also those about things
+//! that are missing. Nothing is interpolated. Anchors work, within limits that keep a small file
+//! from becoming a large tree.
 
 use std::fmt;
 

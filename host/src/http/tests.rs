@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 use super::*;
 use crate::config::http::Proxy;
 
-/// A server that answers with what `answer` makes of a request's method and URI, and counts its connections.
+/// A server that answers with what `answer` makes of a request's method and URI, and counts its
+/// connections.
 async fn serve(
     answer: impl Fn(&http::Request<Incoming>) -> String + Clone + Send + Sync + 'static,
 ) -> (SocketAddr, Arc<AtomicUsize>) {
@@ -26,7 +27,8 @@ async fn serve(
             let answer = answer.clone();
             let service = service_fn(move |request| {
                 let text = answer(&request);
-                async move { Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from(text)))) }
+                let response = http::Response::new(Full::new(Bytes::from(text)));
+                async move { Ok::<_, Infallible>(response) }
             });
             let http = hyper::server::conn::http1::Builder::new();
             tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
@@ -186,6 +188,118 @@ async fn an_https_host_is_reached_through_a_tunnel() {
         "{seen}"
     );
     assert!(!seen.contains("secret-path"));
+}
+
+fn fixture(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../tests/fixtures/auth")
+        .join(name)
+}
+
+/// A TLS server, certified for `localhost` by nobody but itself, that answers one request.
+fn serve_tls() -> SocketAddr {
+    let pem = std::fs::read(fixture("server.pem")).unwrap();
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .map(Result::unwrap)
+        .collect();
+    let key = std::fs::read(fixture("server.key")).unwrap();
+    let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(&key).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = Arc::new(config);
+    std::thread::spawn(move || {
+        use std::io::{Read as _, Write as _};
+        while let Ok((stream, _)) = listener.accept() {
+            let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+            let mut tls = rustls::StreamOwned::new(connection, stream);
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && tls.read(&mut byte).is_ok_and(|read| read > 0)
+            {
+                request.push(byte[0]);
+            }
+            // The client that refuses the certificate is gone by now.
+            let _ = tls.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+            let _ = tls.flush();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_certificate_of_ones_own_is_trusted_only_when_it_is_named() {
+    let port = serve_tls().port();
+    let error = client(None)
+        .send(get(&format!("https://localhost:{port}/")))
+        .await
+        .unwrap_err();
+    assert_eq!(error.trouble, Trouble::Tls, "{error}");
+    let ca_file = Some(fixture("server.pem"));
+    let trusting = Client::new(&HttpConfig {
+        ca_file,
+        ..HttpConfig::default()
+    })
+    .unwrap();
+    assert_eq!(
+        text(&trusting, &format!("https://localhost:{port}/"))
+            .await
+            .unwrap(),
+        "ok"
+    );
+    let ca_file = Some(fixture("server.key"));
+    let error = Client::new(&HttpConfig {
+        ca_file,
+        ..HttpConfig::default()
+    })
+    .unwrap_err();
+    assert!(error.what.contains("holds no certificate"), "{error}");
+}
+
+#[tokio::test]
+async fn tls_goes_through_the_tunnel_to_the_host_itself() {
+    let target = serve_tls();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(stream.read_u8().await.unwrap());
+        }
+        stream
+            .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            .await
+            .unwrap();
+        let mut onward = tokio::net::TcpStream::connect(target).await.unwrap();
+        tokio::io::copy_bidirectional(&mut stream, &mut onward)
+            .await
+            .ok();
+    });
+    let proxy = Some(Proxy {
+        url: Url::parse(&format!("http://{address}")).unwrap(),
+        login: None,
+    });
+    let ca_file = Some(fixture("server.pem"));
+    let client = Client::new(&HttpConfig {
+        ca_file,
+        proxy,
+        ..HttpConfig::default()
+    })
+    .unwrap();
+    let port = target.port();
+    assert_eq!(
+        text(&client, &format!("https://localhost:{port}/"))
+            .await
+            .unwrap(),
+        "ok"
+    );
 }
 
 #[test]
