@@ -26,7 +26,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use auth::Auth;
+pub use auth::{Auth, Credential};
 #[cfg(test)]
 pub(crate) use check::is_guid;
 pub use http::HttpConfig;
@@ -34,7 +34,7 @@ pub use limits::Limits;
 pub use report::Place;
 pub use sink::{Sink, SinkKind};
 pub use source::{Grants, PluginRef, Source, Tenant};
-pub use stage::{Stage, StageKind};
+pub use stage::{Filter, Stage, StageKind};
 
 use check::Scope;
 use decode::Part;

@@ -2,6 +2,7 @@
 pub mod append_file;
 pub mod auth;
 pub mod capability;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dead_letter;
@@ -13,6 +14,7 @@ pub mod ledger;
 pub mod limiter;
 pub mod line;
 pub mod metrics;
+pub mod pipeline;
 pub mod plugin;
 pub mod sandbox;
 pub mod schedule;

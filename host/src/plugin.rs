@@ -46,6 +46,15 @@ pub struct Plugin {
     transform: Option<TransformPluginPre<Call>>,
 }
 
+/// One of the interfaces that a plugin may export.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Export {
+    /// `sluicegate:plugin/source`.
+    Source,
+    /// `sluicegate:plugin/transform`.
+    Transform,
+}
+
 /// What a plugin says of itself.
 #[derive(Clone, Debug)]
 pub struct Descriptor {
@@ -172,7 +181,8 @@ impl Plugin {
     /// Asks the plugin what it is.
     pub async fn describe(&self) -> Result<Descriptor, Error> {
         let limits = Limits::default();
-        let mut call = call::Bare::start(self, &limits).await?;
+        let export = if self.is_source() { Export::Source } else { Export::Transform };
+        let mut call = call::Bare::start(self, export, &limits).await?;
         let described = match &mut call.world {
             call::World::Source(source) => {
                 source.sluicegate_plugin_source().call_describe(&mut call.store).await
@@ -186,10 +196,14 @@ impl Plugin {
         Ok(Descriptor { name, version, config_schema })
     }
 
-    /// Asks the plugin whether it can work with a config.
-    pub async fn check_config(&self, config: &str) -> Result<Vec<Diagnostic>, Error> {
+    /// Asks the plugin whether one of its exports can work with a config.
+    pub async fn check_config(
+        &self,
+        export: Export,
+        config: &str,
+    ) -> Result<Vec<Diagnostic>, Error> {
         let limits = Limits::default();
-        let mut call = call::Bare::start(self, &limits).await?;
+        let mut call = call::Bare::start(self, export, &limits).await?;
         let checked = match &mut call.world {
             call::World::Source(source) => {
                 let source = source.sluicegate_plugin_source();
@@ -200,7 +214,8 @@ impl Plugin {
                 transform.call_check_config(&mut call.store, config).await
             }
         };
-        let found = checked.map_err(|error| call.fault(&self.name, "check-config", &error, &limits))?;
+        let found =
+            checked.map_err(|error| call.fault(&self.name, "check-config", &error, &limits))?;
         Ok(found.into_iter().map(Diagnostic::from).collect())
     }
 }

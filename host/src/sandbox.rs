@@ -61,13 +61,15 @@ pub struct Limits {
     pub batch_events: u32,
     /// Bytes of one event.
     pub event_bytes: u32,
+    /// Bytes of all events that one call hands over.
+    pub output_bytes: u64,
     /// Splits of one discovery.
     pub splits: u32,
     /// Bytes of a stream's state, keys and values.
     pub state_bytes: usize,
     /// Keys of a stream's state.
     pub state_keys: usize,
-    /// Log lines of one call.
+    /// Log lines of one call in a second.
     pub log_lines: u32,
     /// Requests of one call.
     pub requests: u32,
@@ -84,6 +86,7 @@ impl Default for Limits {
             batch_bytes: 1 << 20,
             batch_events: 4_096,
             event_bytes: 32 << 20,
+            output_bytes: 4 << 30,
             splits: 50_000,
             state_bytes: 4 << 20,
             state_keys: 10_000,

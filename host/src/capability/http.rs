@@ -47,8 +47,8 @@ const AGENT: HeaderValue =
 /// A credential and the only requests that it is for.
 #[derive(Clone)]
 pub struct Bound {
-    /// What the path has to begin with; `/` for everything at the origin.
-    pub path_prefix: String,
+    /// What a path has to hold, in any case: the first at its beginning, the others anywhere.
+    pub paths: Vec<String>,
     /// Where tokens come from.
     pub credentials: Arc<dyn Credentials>,
 }
@@ -113,7 +113,12 @@ impl Egress {
     /// The credential for a request, if it is one that the credential is for.
     fn credential(&self, url: &url::Url, origin: &Origin) -> Option<Arc<dyn Credentials>> {
         let bound = self.bound.as_ref()?;
-        let ours = bound.credentials.origin() == origin && url.path().starts_with(&bound.path_prefix);
+        let path = url.path().to_ascii_lowercase();
+        let ours = bound.credentials.origin() == origin
+            && bound.paths.iter().enumerate().all(|(index, part)| {
+                let found = path.find(&part.to_ascii_lowercase());
+                if index == 0 { found == Some(0) } else { found.is_some() }
+            });
         ours.then(|| bound.credentials.clone())
     }
 }

@@ -1,5 +1,9 @@
 //! A plugin's words: cut, escaped, marked as the plugin's, and few enough to read.
 
+use std::time::Duration;
+
+use tokio::time::Instant;
+
 use crate::capability::source_world::sluicegate::plugin::log::{Host, Level};
 use crate::metrics;
 use crate::sandbox::Call;
@@ -20,8 +24,10 @@ pub struct GuestLog {
     pub plugin: String,
     /// The tenant and stream it runs for.
     pub place: String,
-    /// Lines that may still be written.
-    pub lines_left: u32,
+    /// Lines that may be written in a second.
+    pub lines_per_second: u32,
+    /// The second that is running, and the lines written in it.
+    window: Option<(Instant, u32)>,
     /// Lines that were not.
     pub suppressed: u64,
     /// The plugin's last words, when it panicked.
@@ -34,16 +40,20 @@ impl GuestLog {
         let mut log = Self::default();
         log.plugin.push_str(plugin);
         log.place = place;
-        log.lines_left = lines;
+        log.lines_per_second = lines;
         log
     }
 
     fn write(&mut self, level: Level, message: &str, fields: &[(String, String)]) {
-        if self.lines_left == 0 {
+        let (since, lines) = self.window.get_or_insert_with(|| (Instant::now(), 0));
+        if since.elapsed() >= Duration::from_secs(1) {
+            (*since, *lines) = (Instant::now(), 0);
+        }
+        if *lines >= self.lines_per_second {
             self.suppressed += 1;
             return;
         }
-        self.lines_left -= 1;
+        *lines += 1;
         let mut line = escape(message, LINE_BYTES);
         for (name, value) in fields {
             let room = LINE_BYTES.saturating_sub(line.len());

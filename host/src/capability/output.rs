@@ -22,10 +22,25 @@ pub struct CallOutput {
     pub output: Arc<dyn Output>,
     /// What a batch may hold.
     pub limits: Limits,
+    /// Bytes that the call may still hand over.
+    pub bytes_left: u64,
     /// Stands still while the line is full.
     pub wall: WallBudget,
     /// Starts again with every batch that is taken.
     pub cpu: CpuBudget,
+}
+
+impl CallOutput {
+    /// Counts bytes against what the call may hand over; false when they are too many.
+    fn spend(&mut self, bytes: usize) -> bool {
+        match self.bytes_left.checked_sub(bytes as u64) {
+            Some(left) => {
+                self.bytes_left = left;
+                true
+            }
+            None => false,
+        }
+    }
 }
 
 /// Cuts a batch into events without copying their bytes. The error says which rule it breaks.
@@ -82,7 +97,10 @@ fn cut(tenant: &str, rest: &mut Bytes, entry: &Entry, limits: &Limits) -> Result
 
 impl Host for Call {
     async fn emit(&mut self, batch: Batch) -> wasmtime::Result<Result<(), Refusal>> {
-        let Some(to) = &self.output else { return Ok(Err(no_output())) };
+        let Some(to) = &mut self.output else { return Ok(Err(no_output())) };
+        if !to.spend(batch.bytes.len()) {
+            return Ok(Err(too_much()));
+        }
         let events = match events(&to.tenant, batch, &to.limits) {
             Ok(events) => events,
             Err(rule) => return Ok(Err(Refusal::Invalid(rule))),
@@ -100,7 +118,10 @@ impl Host for Call {
         body: Vec<u8>,
         reason: String,
     ) -> wasmtime::Result<Result<(), Refusal>> {
-        let Some(to) = &self.output else { return Ok(Err(no_output())) };
+        let Some(to) = &mut self.output else { return Ok(Err(no_output())) };
+        if !to.spend(body.len()) {
+            return Ok(Err(too_much()));
+        }
         to.cpu.progress();
         let _held = to.wall.hold();
         Ok(to.output.reject(Bytes::from(body), reason).await.map_err(|_| Refusal::Closed))
@@ -109,6 +130,10 @@ impl Host for Call {
     async fn draining(&mut self) -> wasmtime::Result<bool> {
         Ok(self.output.as_ref().is_some_and(|to| to.output.draining()))
     }
+}
+
+fn too_much() -> Refusal {
+    Refusal::Invalid("the call has handed over all that it may (`limits.output_bytes`)".into())
 }
 
 fn no_output() -> Refusal {

@@ -125,6 +125,37 @@ pub struct Tenant {
     pub place: Place,
 }
 
+impl Tenant {
+    /// The same tenant under another id and sign-in, such as a simulated one.
+    #[must_use]
+    pub fn standing_for(&self, id: &str, auth: Auth, grants: &Grants) -> Self {
+        let mut config = self.config.as_object().cloned().unwrap_or_default();
+        config.insert("tenant".into(), facts(id, &auth).into());
+        Self {
+            id: id.into(),
+            origins: origins(&auth, grants),
+            auth,
+            config: config.into(),
+            ..self.clone()
+        }
+    }
+}
+
+/// What a plugin may know of a tenant.
+fn facts(id: &str, auth: &Auth) -> Map<String, Value> {
+    let mut facts = Map::new();
+    facts.insert("id".into(), id.into());
+    facts.extend(auth.public_facts());
+    facts
+}
+
+/// Where a tenant's requests may go.
+fn origins(auth: &Auth, grants: &Grants) -> Vec<Origin> {
+    let mut origins = grants.http.clone();
+    origins.extend(auth.origin().filter(|own| !grants.http.contains(own)));
+    origins
+}
+
 impl SourceSection {
     pub(super) fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Source {
         let plugin = check_plugin(scope, &at.key("plugin"), &self.plugin);
@@ -180,20 +211,15 @@ impl SourceSection {
         check_settings(scope, &at.key("config"), &section.config);
         let limits = check_limits(scope, at, limits, &section.limits);
         let auth = auth?;
-        let mut origins = grants.http.clone();
-        origins.extend(auth.origin().filter(|own| !grants.http.contains(own)));
-        let mut facts = Map::new();
-        facts.insert("id".into(), section.id.as_str().into());
-        facts.extend(auth.public_facts());
         let mut config = self.config.clone();
         merge(&mut config, &section.config);
-        config.insert("tenant".into(), facts.into());
+        config.insert("tenant".into(), facts(&section.id, &auth).into());
         Some(Tenant {
             id: section.id.as_str().into(),
+            origins: origins(&auth, grants),
             auth,
             config: config.into(),
             limits,
-            origins,
             place: scope.report.place(&at.key("id")),
         })
     }

@@ -11,7 +11,7 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi_http::WasiHttpCtx;
 
-use super::{Plugin, incompatible, wit};
+use super::{Export, Plugin, incompatible, wit};
 use crate::capability::clock::{MonotonicClock, WallClock};
 use crate::capability::http::{Egress, HttpHooks, Trouble};
 use crate::capability::log::GuestLog;
@@ -89,7 +89,7 @@ impl PluginSource {
 
     /// Asks the plugin whether it can work with this tenant's config.
     pub async fn check_config(&self) -> Result<Vec<super::Diagnostic>, Error> {
-        self.plugin.check_config(&self.config).await
+        self.plugin.check_config(Export::Source, &self.config).await
     }
 
     async fn start(&self, setting: Setting<'_>) -> Result<Started, Failure> {
@@ -120,6 +120,7 @@ impl PluginSource {
             tenant: tenant.clone(),
             output,
             limits: limits.clone(),
+            bytes_left: limits.output_bytes,
             wall: wall.clone(),
             cpu: cpu.clone(),
         });
@@ -409,15 +410,19 @@ pub(super) struct Bare {
 }
 
 impl Bare {
-    pub async fn start(plugin: &Plugin, limits: &Limits) -> Result<Self, Error> {
+    pub async fn start(plugin: &Plugin, export: Export, limits: &Limits) -> Result<Self, Error> {
         let clock: SharedClock = Arc::new(SystemClock);
         let log = GuestLog::new(&plugin.name, String::new(), limits.log_lines);
         let call = Call { log, ..bare(&clock) };
         let mut store = plugin.sandbox.store(call, limits);
-        let world = match (&plugin.source, &plugin.transform) {
-            (Some(pre), _) => pre.instantiate_async(&mut store).await.map(World::Source),
-            (None, Some(pre)) => pre.instantiate_async(&mut store).await.map(World::Transform),
-            (None, None) => return Err(incompatible(&plugin.name, "it was not linked")),
+        let world = match (export, &plugin.source, &plugin.transform) {
+            (Export::Source, Some(pre), _) => {
+                pre.instantiate_async(&mut store).await.map(World::Source)
+            }
+            (Export::Transform, _, Some(pre)) => {
+                pre.instantiate_async(&mut store).await.map(World::Transform)
+            }
+            _ => return Err(incompatible(&plugin.name, "it does not export what is asked of it")),
         };
         match world {
             Ok(world) => Ok(Self { world, store }),

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::{BufMut as _, BytesMut};
-use bytestring::ByteString;
 use wasmtime::Store;
 
 use super::call::{bare, bounded, wit_limits};
@@ -60,7 +59,7 @@ impl PluginTransform {
     /// A transform with a config.
     pub fn new(
         plugin: Arc<Plugin>,
-        config: &serde_json::Value,
+        config: String,
         limits: Limits,
         clock: SharedClock,
     ) -> Result<Self, Error> {
@@ -68,7 +67,7 @@ impl PluginTransform {
             return Err(super::incompatible(&plugin.name, "it exports no `transform`"));
         }
         let kept = Mutex::default();
-        Ok(Self { plugin, config: config.to_string(), limits, clock, kept })
+        Ok(Self { plugin, config, limits, clock, kept })
     }
 
     /// Transforms events of one tenant; one answer for each.
@@ -240,6 +239,3 @@ fn sort(events: Vec<Event>, answers: Vec<Transformed>) -> Staged {
     }
     staged
 }
-
-/// The id under which a record of unknown identity enters a transform.
-pub const UNKNOWN_ID: ByteString = ByteString::from_static("-");

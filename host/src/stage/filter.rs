@@ -24,22 +24,46 @@ pub struct FilterStageOptions {
     pub keep: bool,
 }
 
-/// Keeps or drops events by one field.
+/// Keeps or drops events by fields: those of which every one has one of its values match.
 #[derive(Debug)]
 pub struct FilterStage {
-    field: String,
-    equals: Vec<Value>,
+    fields: Vec<Field>,
     keep: bool,
 }
 
+/// A field and the values that it may have to match.
+#[derive(Debug)]
+struct Field {
+    field: String,
+    equals: Vec<Value>,
+}
+
 impl FilterStage {
-    /// A filter; the options are checked here, once.
+    /// A filter on one field; the options are checked here, once.
     pub fn new(options: FilterStageOptions) -> Result<Self, Error> {
-        let FilterStageOptions {
-            field,
-            equals,
-            keep,
-        } = options;
+        let FilterStageOptions { field, equals, keep } = options;
+        Ok(Self { fields: vec![Field::new(field, equals)?], keep })
+    }
+
+    /// The filter that a pipeline describes.
+    pub fn of(filter: &crate::config::Filter) -> Result<Self, Error> {
+        let fields = filter.fields.iter().cloned();
+        let fields: Result<_, Error> = fields.map(|(name, equals)| Field::new(name, equals)).collect();
+        Ok(Self { fields: fields?, keep: filter.keep })
+    }
+
+    fn matches(&self, body: &[u8]) -> Result<bool, serde_json::Error> {
+        for field in &self.fields {
+            if !field.matches(body)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl Field {
+    fn new(field: String, equals: Vec<Value>) -> Result<Self, Error> {
         if field.is_empty() || field.split('.').any(str::is_empty) {
             return Err(
                 Error::config(format!("`{field}` is not the name of a field"))
@@ -62,11 +86,7 @@ impl FilterStage {
                     .help("compare with strings, numbers, `true`, `false` or `null`"),
             );
         }
-        Ok(Self {
-            field,
-            equals,
-            keep,
-        })
+        Ok(Self { field, equals })
     }
 
     fn matches(&self, body: &[u8]) -> Result<bool, serde_json::Error> {
