@@ -7,6 +7,7 @@
 //!
 //! A trait, so that a second backend can serve many machines; nothing here says SQLite.
 
+pub mod memory;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
@@ -220,4 +221,27 @@ pub trait Ledger: Send + Sync {
 
     /// Forgets delivered splits whose expiry lies `margin_ms` back and identities older than the horizon.
     async fn prune(&self, now_ms: i64) -> Result<(), Error>;
+}
+
+/// How long delivered and lost splits are remembered after they expired (or, without an expiry, after the
+/// horizon): origins list a split a little longer than they serve it, and their clocks differ from ours.
+pub const MARGIN_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Identities are forgotten in whole days, so that forgetting a million costs as much as forgetting one.
+pub const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// The day in which an identity committed at `now_ms` is remembered.
+fn day(now_ms: i64) -> i64 {
+    now_ms.div_euclid(DAY_MS)
+}
+
+/// Whether everything of a day is older than the horizon.
+fn day_is_over(day: i64, horizon_ms: i64, now_ms: i64) -> bool {
+    (day + 1).saturating_mul(DAY_MS).saturating_add(horizon_ms) <= now_ms
+}
+
+/// When a delivered or lost split may be forgotten.
+fn forget_at_ms(expires_ms: Option<i64>, settled_ms: i64, horizon_ms: i64) -> i64 {
+    let expires_ms = expires_ms.unwrap_or_else(|| settled_ms.saturating_add(horizon_ms));
+    expires_ms.saturating_add(MARGIN_MS)
 }

@@ -1,8 +1,24 @@
-//! The host library (being assembled).
+//! Runs sandboxed source and transform plugins, and delivers every event that they read to every sink.
+pub mod append_file;
+pub mod auth;
+pub mod capability;
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod dead_letter;
+pub mod engine;
 pub mod error;
 pub mod event;
+pub mod http;
 pub mod ledger;
+pub mod limiter;
+pub mod line;
+pub mod metrics;
+pub mod pipeline;
+pub mod plugin;
+pub mod sandbox;
+pub mod schedule;
+pub mod secret;
 pub mod sink;
 pub mod source;
 pub mod stage;

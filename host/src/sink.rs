@@ -18,13 +18,14 @@ use crate::event::Batch;
 pub struct Written {
     /// Events that no retry can deliver: index of the batch in the call, index of the event in the batch, why.
     pub refused: Vec<(usize, usize, String)>,
-    /// Where the sink's durable output ends after these batches, by name; committed with the events.
+    /// Where the sink's durable output ends after each batch, by name: one for each batch, in order, or none
+    /// at all from a sink that keeps no positions. Committed with the events of that batch.
     ///
     /// After a crash `recover` gets the last committed ones back and cuts off what lies beyond.
-    pub positions: BTreeMap<String, u64>,
+    pub positions: Vec<Positions>,
 }
 
-/// Looks up committed positions by name.
+/// Positions by name, such as a file's length by its path.
 pub type Positions = BTreeMap<String, u64>;
 
 /// A place where events are delivered.
@@ -57,4 +58,16 @@ pub trait Sink: Send {
     /// An error means that nothing is known to be delivered: the line waits and calls again with the same batches, for
     /// ever, so a sink that keeps positions must first undo a partial write.
     async fn write(&mut self, batches: &[Batch]) -> Result<Written, Error>;
+}
+
+/// The events' bodies, each with its newline.
+fn lines(batches: &[Batch]) -> Vec<u8> {
+    let events: usize = batches.iter().map(|batch| batch.events.len()).sum();
+    let bytes: usize = batches.iter().map(Batch::bytes).sum();
+    let mut lines = Vec::with_capacity(bytes + events);
+    for event in batches.iter().flat_map(|batch| &batch.events) {
+        lines.extend_from_slice(&event.body);
+        lines.push(b'\n');
+    }
+    lines
 }

@@ -1,0 +1,406 @@
+//! Secrets to bearer tokens, attached by the host to granted origins only.
+//!
+//! A token is asked for once however many requests want it, used until shortly before its end, and
+//! thrown away only by those who were refused with that very token. While a renewal fails the old
+//! token serves on. Neither secret nor token appears in an error. Asking a server is [`oauth2`],
+//! what its answers mean is [`microsoft`].
+
+mod assertion;
+pub mod microsoft;
+pub mod oauth2;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::HeaderValue;
+
+use crate::clock::{SharedClock, millis};
+use crate::config::Auth;
+use crate::error::Error;
+use crate::http::{Client, Origin};
+use crate::secret::{Redactor, Secret};
+use oauth2::Endpoint;
+
+/// A bearer token. Prints without its value.
+#[derive(Clone)]
+pub struct Token {
+    value: Secret,
+    /// Which of this source's tokens it is.
+    number: u64,
+}
+
+impl Token {
+    /// What goes into the `Authorization` header; marked so that no log shows it.
+    pub fn header(&self) -> Option<HeaderValue> {
+        let mut value = HeaderValue::try_from(format!("Bearer {}", self.value.expose())).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// The value itself, such as for reading the roles it names. Must not be let out.
+    pub fn secret(&self) -> &Secret {
+        &self.value
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Token({}, [redacted])", self.number)
+    }
+}
+
+/// What a failed sign-in means for the tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The credential is not accepted, or not allowed.
+    Unauthorised,
+    /// A person has to change something.
+    Misconfigured,
+    /// Not now.
+    Transient,
+}
+
+/// Why there is no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthError {
+    /// What it means for the tenant.
+    pub class: Class,
+    /// What happened.
+    pub what: String,
+    /// What to do, and where.
+    pub help: String,
+    /// Not before so much time has passed.
+    pub retry_after: Option<Duration>,
+}
+
+impl AuthError {
+    /// An error of a class.
+    pub fn new(class: Class, what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self {
+            class,
+            what: what.into(),
+            help: help.into(),
+            retry_after: None,
+        }
+    }
+
+    /// Says when to try again.
+    #[must_use]
+    pub fn after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
+        self
+    }
+}
+
+impl fmt::Display for AuthError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.help.as_str() {
+            "" => formatter.write_str(&self.what),
+            help => write!(formatter, "{}; {help}", self.what),
+        }
+    }
+}
+
+impl std::error::Error for AuthError {}
+
+/// One tenant's way to tokens.
+#[async_trait]
+pub trait Credentials: Send + Sync + fmt::Debug {
+    /// The only origin to which tokens may go.
+    fn origin(&self) -> &Origin;
+
+    /// A token that is valid now.
+    async fn bearer(&self) -> Result<Token, AuthError>;
+
+    /// Says that the server refused this token; it is not given out again. A newer one is not
+    /// touched.
+    fn invalidate(&self, token: &Token);
+}
+
+/// The way to tokens that a tenant's config describes; `None` where requests go out as they are.
+///
+/// Resolves the secret once, so that one that is missing is found at the start; it is read again
+/// for every sign-in, so that a changed one needs no restart.
+pub fn credentials(
+    auth: &Auth,
+    client: &Client,
+    clock: &SharedClock,
+    redactor: &Arc<Redactor>,
+) -> Result<Option<Arc<dyn Credentials>>, Error> {
+    let (Some(origin), Some(endpoint)) =
+        (auth.origin(), Endpoint::new(auth, client, clock, redactor)?)
+    else {
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(Tokens::new(
+        origin,
+        endpoint,
+        Pace::default(),
+    ))))
+}
+
+/// How patiently a server is asked.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// Attempts in a row while the trouble is transient.
+    attempts: u32,
+    /// The pause after the first; it doubles, with jitter.
+    first_pause: Duration,
+    /// How long a refusal is passed on to all who ask before the server is asked again.
+    refused_for: Duration,
+    /// The same for transient trouble.
+    troubled_for: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            attempts: 4,
+            first_pause: Duration::from_millis(500),
+            // A person needs minutes to fix a secret; a minute heals soon and asks sixty times an
+            // hour at worst.
+            refused_for: Duration::from_mins(1),
+            troubled_for: Duration::from_secs(10),
+        }
+    }
+}
+
+/// How long one renewal may hold up a caller who still has a valid token.
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a sign-in may take in all, pauses included.
+const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(90);
+/// How far the clock may be turned back before a token's times mean nothing.
+const CLOCK_TURNED_MS: i64 = 300_000;
+
+/// The current token of one tenant, and the one place that renews it.
+struct Tokens {
+    origin: Origin,
+    endpoint: Endpoint,
+    clock: SharedClock,
+    pace: Pace,
+    state: Mutex<State>,
+    /// Held by whoever is asking the server; the others wait for it or use what there is.
+    asking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct State {
+    current: Option<Held>,
+    /// The last failure, and until when it stands for an answer.
+    failed: Option<(AuthError, i64)>,
+    /// The token before the current one, which late log lines may still name.
+    former: Option<Token>,
+    count: u64,
+}
+
+#[derive(Clone)]
+struct Held {
+    token: Token,
+    issued_ms: i64,
+    renew_ms: i64,
+    expires_ms: i64,
+}
+
+impl Held {
+    fn new(token: Token, issued_ms: i64, lifetime: Duration) -> Self {
+        let life = millis(lifetime);
+        // Early enough for a renewal to fail a few times; never in the first half, or a short-lived
+        // token would be renewed for every request.
+        let early = (life / 10).max(300_000).min(life / 2);
+        // A token that ends while its request is on the way is refused, so the very end is not
+        // used.
+        let margin = (life / 10).min(10_000);
+        Self {
+            token,
+            issued_ms,
+            renew_ms: issued_ms + life - early,
+            expires_ms: issued_ms + life - margin,
+        }
+    }
+}
+
+/// What the cache has for a caller.
+enum Answer {
+    Fresh(Token),
+    /// Valid, but due for renewal.
+    Ageing(Token),
+    Refused(AuthError),
+    Nothing,
+}
+
+impl Tokens {
+    fn new(origin: Origin, endpoint: Endpoint, pace: Pace) -> Self {
+        let clock = Arc::clone(endpoint.clock());
+        let (state, asking) = (Mutex::default(), tokio::sync::Mutex::default());
+        Self {
+            origin,
+            endpoint,
+            clock,
+            pace,
+            state,
+            asking,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held, and what it holds is whole at every step.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self) -> Answer {
+        let now = self.clock.now_ms();
+        let state = self.state();
+        let failed = state
+            .failed
+            .as_ref()
+            .filter(|(_, until)| now < *until && *until - now <= millis(Duration::from_hours(1)));
+        match (&state.current, failed) {
+            (Some(held), failed)
+                if now < held.expires_ms && now >= held.issued_ms - CLOCK_TURNED_MS =>
+            {
+                let token = held.token.clone();
+                // A renewal that has just failed is not tried again at once.
+                if now < held.renew_ms || failed.is_some() {
+                    Answer::Fresh(token)
+                } else {
+                    Answer::Ageing(token)
+                }
+            }
+            (_, Some((error, until))) => {
+                let wait = u64::try_from(until - now).map(Duration::from_millis).ok();
+                Answer::Refused(error.clone().after(wait))
+            }
+            _ => Answer::Nothing,
+        }
+    }
+
+    /// Asks the server, patiently or once, and keeps what comes of it.
+    async fn ask(&self, attempts: u32) -> Result<Token, AuthError> {
+        let mut pause = self.pace.first_pause;
+        let mut attempt = 1;
+        loop {
+            let issued_ms = self.clock.now_ms();
+            let error = match self.endpoint.ask().await {
+                Ok(issued) => return Ok(self.keep(issued, issued_ms)),
+                Err(error) => error,
+            };
+            let asked_to_wait = error.retry_after.is_some_and(|wait| wait > pause * 2);
+            if error.class != Class::Transient || attempt >= attempts || asked_to_wait {
+                self.fail(&error);
+                return Err(error);
+            }
+            tokio::time::sleep(jitter(pause)).await;
+            (attempt, pause) = (attempt + 1, pause * 2);
+        }
+    }
+
+    async fn ask_within(&self, limit: Duration, attempts: u32) -> Result<Token, AuthError> {
+        if let Ok(answer) = tokio::time::timeout(limit, self.ask(attempts)).await {
+            return answer;
+        }
+        let what = format!("{} did not issue a token in time", self.endpoint);
+        let error = AuthError::new(Class::Transient, what, "check the way to the login host");
+        self.fail(&error);
+        Err(error)
+    }
+
+    fn keep(&self, issued: oauth2::Issued, issued_ms: i64) -> Token {
+        let redactor = self.endpoint.redactor();
+        redactor.learn(&issued.value);
+        let mut state = self.state();
+        state.count += 1;
+        let token = Token {
+            value: issued.value,
+            number: state.count,
+        };
+        let held = Held::new(token.clone(), issued_ms, issued.lifetime);
+        let replaced = state.current.replace(held).map(|held| held.token);
+        if let Some(replaced) = replaced
+            && let Some(gone) = state.former.replace(replaced)
+        {
+            redactor.forget(&gone.value);
+        }
+        state.failed = None;
+        token
+    }
+
+    fn fail(&self, error: &AuthError) {
+        let least = match error.class {
+            Class::Transient => self.pace.troubled_for,
+            Class::Unauthorised | Class::Misconfigured => self.pace.refused_for,
+        };
+        let wait = error.retry_after.unwrap_or(least).max(least);
+        let until = self.clock.now_ms().saturating_add(millis(wait));
+        self.state().failed = Some((error.clone(), until));
+    }
+}
+
+#[async_trait]
+impl Credentials for Tokens {
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    async fn bearer(&self) -> Result<Token, AuthError> {
+        match self.look() {
+            Answer::Fresh(token) => return Ok(token),
+            Answer::Refused(error) => return Err(error),
+            Answer::Ageing(token) => {
+                // Somebody renews already: what there is will do.
+                let Ok(_asking) = self.asking.try_lock() else {
+                    return Ok(token);
+                };
+                if let Answer::Fresh(token) = self.look() {
+                    return Ok(token);
+                }
+                return Ok(self.ask_within(RENEWAL_TIMEOUT, 1).await.unwrap_or(token));
+            }
+            Answer::Nothing => {}
+        }
+        let _asking = self.asking.lock().await;
+        // Whoever was first may have got an answer for all.
+        match self.look() {
+            Answer::Fresh(token) | Answer::Ageing(token) => Ok(token),
+            Answer::Refused(error) => Err(error),
+            Answer::Nothing => self.ask_within(SIGN_IN_TIMEOUT, self.pace.attempts).await,
+        }
+    }
+
+    fn invalidate(&self, token: &Token) {
+        let mut state = self.state();
+        if state
+            .current
+            .as_ref()
+            .is_some_and(|held| held.token.number == token.number)
+        {
+            state.former = state.current.take().map(|held| held.token);
+        }
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origin = self.origin.to_string();
+        formatter
+            .debug_struct("Tokens")
+            .field("origin", &origin)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Between a half and the whole of a pause, so that many who failed together do not come back
+/// together.
+fn jitter(pause: Duration) -> Duration {
+    let mut byte = [0; 1];
+    // Without randomness the whole pause is as good.
+    let share = match ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut byte) {
+        Ok(()) => u32::from(byte[0]) + 256,
+        Err(_) => 512,
+    };
+    pause * share / 512
+}
+
+#[cfg(test)]
+mod tests;

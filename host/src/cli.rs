@@ -1,0 +1,108 @@
+//! Command line in, exit code out. One file per command.
+//!
+//! Exit codes follow `sysexits.h`: 0 done, 64 wrong command line, 65 some input could not be used, 69
+//! something needed cannot be had, 70 a defect of ours, 75 incomplete (try again), 78 wrong configuration.
+
+mod demo;
+mod inspect;
+mod log;
+mod run;
+mod transform;
+mod validate;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::capability::http::note_start;
+use crate::error::{Error, Kind};
+use crate::secret::Redactor;
+
+/// Runs sandboxed log plugins: fetches, maps and delivers every event, and loses none.
+#[derive(Parser)]
+#[command(name = "sluicegate", version, arg_required_else_help = true)]
+struct Arguments {
+    /// How log lines on standard error are written.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// More log lines; twice for all. `SLUICEGATE_LOG` (such as `debug,hyper=info`) goes before.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// Only errors.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run pipelines until stopped.
+    Run(run::Run),
+    /// Run everything once against simulated tenants on this machine; needs nothing.
+    Demo(demo::Demo),
+    /// Map records from standard input to events on standard output.
+    Transform(transform::Transform),
+    /// Check pipelines without running them.
+    Validate(validate::Validate),
+    /// Show what a plugin asks for and offers.
+    Inspect(inspect::Inspect),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    note_start();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Nothing more can be said when even this cannot be printed.
+            let _ = error.print();
+            let code = if error.use_stderr() { Kind::Usage.code() } else { 0 };
+            return ExitCode::from(code);
+        }
+    };
+    let redactor = Arc::new(Redactor::new());
+    log::start(arguments.log_format, arguments.verbose, arguments.quiet, &redactor);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return fail(&[Error::unavailable(format!("cannot start threads: {error}"))]);
+        }
+    };
+    let done = runtime.block_on(async {
+        match arguments.command {
+            Command::Run(run) => run.run(redactor).await,
+            Command::Demo(demo) => demo.run(redactor).await,
+            Command::Transform(transform) => transform.run(redactor).await,
+            Command::Validate(validate) => validate.run(redactor).await,
+            Command::Inspect(inspect) => inspect.run(redactor).await,
+        }
+    });
+    // Whatever still runs has nothing to finish: the ledger knows what is not delivered.
+    runtime.shutdown_background();
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(errors) => fail(&errors),
+    }
+}
+
+/// What a command came to: its exit code, or everything that is wrong.
+type Done = Result<u8, Vec<Error>>;
+
+fn fail(errors: &[Error]) -> ExitCode {
+    for error in errors {
+        eprintln!("error: {error}");
+    }
+    ExitCode::from(errors.first().map_or(Kind::Internal, |error| error.kind).code())
+}

@@ -1,0 +1,325 @@
+//! `sluicegate transform`: records from anywhere, through the real component, to events.
+//!
+//! Reads NDJSON, one JSON array or wrapped records from standard input as they arrive; writes one event a line, in
+//! the order of the records. Memory does not grow with the input: every queue here is a few batches long.
+
+use std::collections::VecDeque;
+use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use clap::Args;
+use sluicegate_records::{Item, Limits as SplitLimits, Splitter, Stop};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Done;
+use crate::capability::Grants;
+use crate::error::Error;
+use crate::event::{Event, Identity};
+use crate::pipeline::Runtime;
+use crate::plugin::{self, Export, Plugin, PluginTransform, Transformed};
+use crate::sandbox::Limits;
+use crate::secret::Redactor;
+
+/// What is read from standard input at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Records handed to the component in one call.
+const BATCH_BYTES: usize = 512 << 10;
+const BATCH_RECORDS: usize = 1_000;
+
+/// Exit code when some records could not become events (`EX_DATAERR`).
+const DATA_ERROR: u8 = 65;
+
+/// Map records on standard input to events on standard output. Exits 65 when some could not be mapped.
+#[derive(Args)]
+pub(super) struct Transform {
+    /// `o365`, or the path of a component that exports `transform`.
+    #[arg(long, default_value = "o365")]
+    plugin: String,
+    /// The plugin's config, one JSON object.
+    #[arg(long, default_value = "{}")]
+    config: String,
+    /// Which mapping: newer, 1.7.1, o365beat or raw (`profile` in the config).
+    #[arg(long)]
+    profile: Option<String>,
+    /// What happens to records that break a rule: robust or reference (`error_mode` in the config).
+    #[arg(long)]
+    error_mode: Option<String>,
+    /// Where records that could not be mapped are kept, one JSON object a line.
+    #[arg(long)]
+    rejected: Option<PathBuf>,
+}
+
+/// What was read and written.
+#[derive(Default)]
+struct Sums {
+    bytes: u64,
+    records: u64,
+    events: u64,
+    dropped: u64,
+    rejected: u64,
+}
+
+/// Records for one call, or bytes that are no record.
+enum Piece {
+    Records(Vec<Event>),
+    Bad(Bytes, String),
+}
+
+impl Transform {
+    pub async fn run(self, redactor: Arc<Redactor>) -> Done {
+        let wrong = |error: Error| vec![error];
+        let runtime = Runtime::new(redactor).map_err(wrong)?;
+        let transform = Arc::new(self.transform(&runtime).await.map_err(wrong)?);
+        let rejected = match &self.rejected {
+            None => None,
+            Some(path) => Some(std::fs::File::create(path).map_err(|error| {
+                let what = format!("cannot write `{}`: {error}", path.display());
+                vec![Error::unavailable(what)]
+            })?),
+        };
+        let started = Instant::now();
+        // Two batches wait while each core maps one: the reader never starves the component.
+        let (sender, pieces) = mpsc::channel(4);
+        let reader = tokio::task::spawn_blocking(move || read(&sender));
+        let mut output = Output { rejected, sums: Sums::default(), started, shown: started };
+        let mapped = map(transform, pieces, &mut output).await;
+        mapped.map_err(wrong)?;
+        let ended = reader.await.map_err(|error| {
+            wrong(Error::internal(format!("reading standard input panicked: {error}")))
+        })?;
+        output.finish(ended.map_err(wrong)?)
+    }
+
+    async fn transform(&self, runtime: &Runtime) -> Result<PluginTransform, Error> {
+        let mut config: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&self.config).map_err(|error| {
+                Error::config(format!("`--config` is not a JSON object: {error}"))
+            })?;
+        for (key, value) in [("profile", &self.profile), ("error_mode", &self.error_mode)] {
+            if let Some(value) = value {
+                config.insert(key.into(), value.as_str().into());
+            }
+        }
+        let config = serde_json::Value::Object(config).to_string();
+        let bytes = plugin::read(&self.plugin, std::path::Path::new(""))?;
+        // The built-in component imports HTTP for its other half; a transform has no way to use it.
+        let grants = Grants { http: self.plugin == "o365", wasi: false };
+        let plugin = Plugin::load(&runtime.sandbox, &self.plugin, &bytes, grants).await?;
+        let found = plugin.check_config(Export::Transform, &config).await?;
+        if let Some(found) = found.into_iter().find(|found| found.fatal) {
+            return Err(Error::config(found.what).at(format!("config{}", found.pointer)).help(found.help));
+        }
+        let limits = Limits { memory_bytes: 256 << 20, ..Limits::default() };
+        PluginTransform::new(plugin, config, limits, runtime.clock.clone())
+    }
+}
+
+/// Splits standard input; returns how many bytes it had.
+fn read(pieces: &mpsc::Sender<Piece>) -> Result<u64, Error> {
+    let mut input = io::stdin().lock();
+    let mut splitter = Splitter::new(SplitLimits { salvage: true, ..SplitLimits::default() });
+    let mut gather = Gather { pieces, buffer: BytesMut::new(), lengths: Vec::new() };
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut bytes = 0;
+    let malformed = |stop: Stop<Gone>| match stop {
+        Stop::Malformed(malformed) => {
+            Error::config(format!("standard input cannot be split into records: {malformed}"))
+        }
+        Stop::Caller(Gone) => Error::internal("the mapping ended before the input"),
+    };
+    loop {
+        let count = match input.read(&mut chunk) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                return Err(Error::unavailable(format!("cannot read standard input: {error}")));
+            }
+        };
+        bytes += count as u64;
+        splitter.push(&chunk[..count], |item| gather.take(item)).map_err(malformed)?;
+    }
+    splitter.finish(|item| gather.take(item)).map_err(malformed)?;
+    gather.hand_over().map_err(|Gone| malformed(Stop::Caller(Gone)))?;
+    Ok(bytes)
+}
+
+/// Nobody takes pieces any more.
+struct Gone;
+
+/// Copies records into one buffer until it is worth a call.
+struct Gather<'a> {
+    pieces: &'a mpsc::Sender<Piece>,
+    buffer: BytesMut,
+    lengths: Vec<usize>,
+}
+
+impl Gather<'_> {
+    fn take(&mut self, item: Item<'_>) -> Result<(), Gone> {
+        match item {
+            Item::Record(bytes) | Item::Recovered(bytes) => {
+                self.buffer.extend_from_slice(bytes);
+                self.lengths.push(bytes.len());
+                if self.buffer.len() >= BATCH_BYTES || self.lengths.len() >= BATCH_RECORDS {
+                    self.hand_over()?;
+                }
+                Ok(())
+            }
+            Item::Bad { bytes, offset, reason } => {
+                self.hand_over()?;
+                let reason = format!("{reason} at byte {offset}");
+                self.send(Piece::Bad(Bytes::copy_from_slice(bytes), reason))
+            }
+        }
+    }
+
+    fn hand_over(&mut self) -> Result<(), Gone> {
+        if self.lengths.is_empty() {
+            return Ok(());
+        }
+        let mut bytes = std::mem::take(&mut self.buffer).freeze();
+        let records = self.lengths.drain(..).map(|length| Event {
+            id: ByteString::from_static("-"),
+            fingerprint: 0,
+            time_ms: 0,
+            body: bytes.split_to(length),
+            identity: Identity([0; 16]),
+        });
+        let records = records.collect();
+        self.send(Piece::Records(records))
+    }
+
+    fn send(&self, piece: Piece) -> Result<(), Gone> {
+        self.pieces.blocking_send(piece).map_err(|_| Gone)
+    }
+}
+
+type Mapping = JoinHandle<Result<(Vec<Event>, Vec<Transformed>), Error>>;
+
+/// A piece on its way, in the order of the input.
+enum Waiting {
+    Mapping(Mapping),
+    Bad(Bytes, String),
+}
+
+/// Maps pieces on every core and writes what comes of them in order.
+async fn map(
+    transform: Arc<PluginTransform>,
+    mut pieces: mpsc::Receiver<Piece>,
+    output: &mut Output,
+) -> Result<(), Error> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let mut waiting: VecDeque<Waiting> = VecDeque::new();
+    loop {
+        let piece = if waiting.len() <= cores { pieces.recv().await } else { None };
+        match piece {
+            Some(Piece::Bad(bytes, reason)) => waiting.push_back(Waiting::Bad(bytes, reason)),
+            Some(Piece::Records(records)) => {
+                let transform = transform.clone();
+                waiting.push_back(Waiting::Mapping(tokio::spawn(async move {
+                    match transform.apply("transform", &records).await {
+                        Ok(answers) => Ok((records, answers)),
+                        Err(failure) => Err(Error::internal(failure.to_string())),
+                    }
+                })));
+            }
+            None => match waiting.pop_front() {
+                None => return output.flush(),
+                Some(Waiting::Bad(bytes, reason)) => {
+                    output.sums.records += 1;
+                    output.reject(&bytes, &reason)?;
+                }
+                Some(Waiting::Mapping(mapping)) => {
+                    let mapped = mapping.await;
+                    let (records, answers) = mapped.map_err(|error| {
+                        Error::internal(format!("the mapping panicked: {error}"))
+                    })??;
+                    output.write(&records, answers)?;
+                }
+            },
+        }
+    }
+}
+
+struct Output {
+    rejected: Option<std::fs::File>,
+    sums: Sums,
+    started: Instant,
+    shown: Instant,
+}
+
+impl Output {
+    fn write(&mut self, records: &[Event], answers: Vec<Transformed>) -> Result<(), Error> {
+        let mut lines = Vec::with_capacity(BATCH_BYTES * 2);
+        for (record, answer) in records.iter().zip(answers) {
+            self.sums.records += 1;
+            self.sums.bytes += record.body.len() as u64;
+            match answer {
+                Transformed::Events(events) => {
+                    self.sums.events += events.len() as u64;
+                    for event in events {
+                        lines.extend_from_slice(&event.body);
+                        lines.push(b'\n');
+                    }
+                }
+                Transformed::Dropped(_) => self.sums.dropped += 1,
+                Transformed::Rejected(reason) => self.reject(&record.body, &reason)?,
+            }
+        }
+        io::stdout().write_all(&lines).map_err(|error| unwritable(&error))?;
+        self.show();
+        Ok(())
+    }
+
+    fn reject(&mut self, bytes: &[u8], reason: &str) -> Result<(), Error> {
+        self.sums.rejected += 1;
+        match &mut self.rejected {
+            None => tracing::error!(record = self.sums.records, "{reason}"),
+            Some(file) => {
+                let record = String::from_utf8_lossy(bytes);
+                let line = serde_json::json!({ "reason": reason, "record": record });
+                writeln!(file, "{line}").map_err(|error| unwritable(&error))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        io::stdout().flush().map_err(|error| unwritable(&error))
+    }
+
+    /// Progress, when someone looks.
+    fn show(&mut self) {
+        if io::stderr().is_terminal() && self.shown.elapsed().as_millis() > 500 {
+            self.shown = Instant::now();
+            eprint!("\r{} records, {:.0} MB/s ", self.sums.records, self.rate(self.sums.bytes));
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
+    fn rate(&self, bytes: u64) -> f64 {
+        bytes as f64 / 1e6 / self.started.elapsed().as_secs_f64().max(1e-6)
+    }
+
+    fn finish(self, bytes: u64) -> Done {
+        let Sums { records, events, dropped, rejected, .. } = self.sums;
+        eprintln!(
+            "{records} record(s), {events} event(s), {dropped} dropped, {rejected} rejected, \
+             {:.1} MB in {:.2} s ({:.1} MB/s)",
+            bytes as f64 / 1e6,
+            self.started.elapsed().as_secs_f64(),
+            self.rate(bytes)
+        );
+        Ok(if rejected == 0 { 0 } else { DATA_ERROR })
+    }
+}
+
+fn unwritable(error: &io::Error) -> Error {
+    Error::unavailable(format!("cannot write what was mapped: {error}"))
+}

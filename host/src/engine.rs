@@ -1,0 +1,287 @@
+//! Drives one pipeline: for each tenant and stream, discover, read, and put what failed where it belongs.
+//!
+//! ```text
+//! source.discover -> ledger -> source.read -> line (dedupe -> stages -> sinks -> ack -> ledger commit)
+//! ```
+//!
+//! A split is committed as delivered only after every sink has acknowledged every event read from it (`line.rs`).
+//! Streams run side by side and fail alone; a tenant's streams share its slots in turn. Wasm, sockets and the real
+//! clock stay outside: they arrive as `Source`, `Line` and `Clock`.
+
+mod reads;
+mod stream;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{SharedClock, millis};
+use crate::event::StreamKey;
+use crate::ledger::{Ledger, Loss};
+use crate::line::Line;
+use crate::schedule;
+use crate::source::{Failure, Source};
+
+/// How often delivered splits and old identities are forgotten.
+const PRUNE_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// Failures in a row after which `--once` gives a stream up.
+const ONCE_FAILURES: u32 = 5;
+
+/// Longest single wait that `--once` sits out before it gives a stream up.
+const ONCE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// One tenant of a pipeline.
+pub struct Tenant {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Its source.
+    pub source: Arc<dyn Source>,
+    /// Splits read at once.
+    pub in_flight: usize,
+}
+
+/// What an engine runs on.
+pub struct Engine {
+    /// The pipeline's memory.
+    pub ledger: Arc<dyn Ledger>,
+    /// The second half of the line.
+    pub line: Arc<Line>,
+    /// The time.
+    pub clock: SharedClock,
+    /// Deliver what is there now, then end.
+    pub once: bool,
+    /// Cancelled when no more work may be begun.
+    pub stop: CancellationToken,
+}
+
+/// Holds work back for a while, or for the rest of a `--once` run.
+#[derive(Debug, Default)]
+struct Gate(Mutex<Closing>);
+
+#[derive(Debug, Default)]
+struct Closing {
+    until: Option<Instant>,
+    for_good: bool,
+}
+
+impl Gate {
+    /// Closes for at least this long.
+    fn close(&self, wait: Duration) {
+        let until = Instant::now() + wait;
+        self.with(|closing| {
+            closing.until = Some(closing.until.map_or(until, |earlier| earlier.max(until)));
+        });
+    }
+
+    /// Closes for the rest of the run.
+    fn give_up(&self) {
+        self.with(|closing| closing.for_good = true);
+    }
+
+    fn given_up(&self) -> bool {
+        self.with(|closing| closing.for_good)
+    }
+
+    /// How long it stays closed; `None` when it is open or will not open again.
+    fn wait(&self) -> Option<Duration> {
+        self.with(|closing| {
+            let wait = closing.until?.saturating_duration_since(Instant::now());
+            (!closing.for_good && !wait.is_zero()).then_some(wait)
+        })
+    }
+
+    fn with<T>(&self, change: impl FnOnce(&mut Closing) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How a run ended.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What could not be completed, one sentence each.
+    pub incomplete: BTreeSet<String>,
+    /// Splits found for the first time.
+    pub discovered: u64,
+    /// Losses declared in this run.
+    pub lost: u64,
+    /// Splits set aside in this run.
+    pub quarantined: u64,
+}
+
+/// What the tasks of one tenant share.
+struct Shared {
+    id: Arc<str>,
+    source: Arc<dyn Source>,
+    slots: Arc<Semaphore>,
+    /// Closed while the whole tenant waits.
+    gate: Gate,
+    /// Sentences that were logged and still hold, so that five streams do not say the same five times.
+    said: Mutex<BTreeSet<String>>,
+    engine: Arc<Engine>,
+    outcome: Arc<Mutex<Outcome>>,
+}
+
+impl Engine {
+    /// Runs all tenants until stopped, or with `once` until everything available is delivered.
+    pub async fn run(self, tenants: Vec<Tenant>) -> Outcome {
+        let engine = Arc::new(self);
+        let outcome = Arc::new(Mutex::new(Outcome::default()));
+        let mut running = JoinSet::new();
+        for Tenant { id, source, in_flight } in tenants {
+            let shared = Arc::new(Shared {
+                id,
+                source,
+                slots: Arc::new(Semaphore::new(in_flight.max(1))),
+                gate: Gate::default(),
+                said: Mutex::default(),
+                engine: engine.clone(),
+                outcome: outcome.clone(),
+            });
+            running.spawn(async move { shared.run().await });
+        }
+        let pruning = prune(engine.clone());
+        while running.join_next().await.is_some() {}
+        pruning.abort();
+        engine.line.settled().await;
+        let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *outcome)
+    }
+}
+
+fn prune(engine: Arc<Engine>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        loop {
+            if let Err(error) = engine.ledger.prune(engine.clock.now_ms()).await {
+                tracing::warn!(%error, "the ledger cannot forget what is old; trying again");
+            }
+            tokio::time::sleep(PRUNE_EVERY).await;
+        }
+    })
+}
+
+impl Shared {
+    /// All streams of one tenant.
+    async fn run(self: Arc<Self>) {
+        let mut failures = 0;
+        let streams = loop {
+            if self.engine.stop.is_cancelled() {
+                return;
+            }
+            match self.source.streams().await {
+                Ok(streams) => break streams,
+                Err(failure) => {
+                    self.report(None, &failure);
+                    if !self.wait_or_give_up(None, &failure, &mut failures).await {
+                        return;
+                    }
+                }
+            }
+        };
+        let mut running = JoinSet::new();
+        for stream in streams {
+            let shared = self.clone();
+            running.spawn(async move { stream::run(shared, stream).await });
+        }
+        while running.join_next().await.is_some() {}
+    }
+
+    /// Sits a failure out. False when the run is over for this stream.
+    async fn wait_or_give_up(
+        &self,
+        stream: Option<&StreamKey>,
+        failure: &Failure,
+        failures: &mut u32,
+    ) -> bool {
+        let wait = schedule::discover_wait(failure, *failures);
+        *failures += 1;
+        let place = stream.map_or(format!("tenant `{}`", self.id), ToString::to_string);
+        if self.engine.once && (*failures >= ONCE_FAILURES || wait > ONCE_PATIENCE) {
+            self.incomplete(format!("{place}: {failure}"));
+            return false;
+        }
+        self.sleep(wait).await
+    }
+
+    /// Waits, unless the run stops first; false then.
+    async fn sleep(&self, wait: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => true,
+            () = self.engine.stop.cancelled() => false,
+        }
+    }
+
+    /// Waits while the whole tenant is paused; false when the run stops.
+    async fn unpaused(&self) -> bool {
+        self.pass(&self.gate).await
+    }
+
+    /// Waits until a gate is open; false when the run stops or the gate will not open in this run.
+    async fn pass(&self, gate: &Gate) -> bool {
+        while let Some(wait) = gate.wait() {
+            if !self.sleep(wait).await {
+                return false;
+            }
+        }
+        !gate.given_up() && !self.engine.stop.is_cancelled()
+    }
+
+    /// Logs a failure, once for as long as it holds.
+    fn report(&self, stream: Option<&StreamKey>, failure: &Failure) {
+        let tenant = &self.id;
+        let sentence = failure.to_string();
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if *failure == Failure::Cancelled || !said.insert(sentence.clone()) {
+            return;
+        }
+        drop(said);
+        let stream = stream.map_or("", |stream| &*stream.stream);
+        match failure {
+            Failure::Retry { .. } => tracing::warn!(%tenant, stream, "{sentence}; trying again"),
+            Failure::Internal(_) => {
+                tracing::error!(%tenant, stream, "the plugin reports a defect: {sentence}");
+            }
+            _ => tracing::error!(%tenant, stream, "{sentence}"),
+        }
+    }
+
+    /// Something worked: what is reported next is news again.
+    fn well(&self) {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn incomplete(&self, sentence: String) {
+        self.change(|outcome| {
+            outcome.incomplete.insert(sentence);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Outcome)) {
+        change(&mut self.outcome.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Makes a loss visible.
+    fn declare(&self, loss: &Loss) {
+        let (since, until) = (rfc3339(loss.since_ms), rfc3339(loss.until_ms));
+        tracing::warn!(tenant = %self.id, stream = %loss.stream.stream, since, until,
+            reason = %loss.reason, "content is lost; it was never delivered");
+        self.change(|outcome| outcome.lost += 1);
+    }
+
+    fn later(&self, wait: Duration) -> i64 {
+        self.engine.clock.now_ms().saturating_add(millis(wait))
+    }
+}
+
+/// A time for people.
+pub(crate) fn rfc3339(ms: i64) -> String {
+    chrono::DateTime::from_timestamp_millis(ms).map_or_else(
+        || format!("{ms} ms"),
+        |time| time.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+    )
+}

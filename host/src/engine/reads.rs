@@ -1,0 +1,282 @@
+//! One stream's reading side: takes splits that are due, reads them side by side, settles what failed.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::task::JoinSet;
+
+use super::{Gate, Shared};
+use crate::event::{Batch, Event, StreamKey};
+use crate::ledger::{Loss, Setback, SplitKey, Taken};
+use crate::line::Line;
+use crate::schedule::{self, Pause, QUARANTINE_AFTER};
+use crate::source::{Closed, Failure, Output, Stream};
+
+/// Splits taken from the ledger at a time. Enough for a few round trips of every slot, few enough that a
+/// split near expiry found meanwhile need not wait long.
+const TAKE: usize = 128;
+
+/// Splits that expire within this time are read before all others.
+const URGENT_MS: i64 = 12 * 60 * 60 * 1_000;
+
+/// How often a stream without work looks again, in case a wake-up was for work that is not due yet.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+pub(super) struct Reads {
+    shared: Arc<Shared>,
+    stream: Arc<Stream>,
+    key: StreamKey,
+    found: Arc<Notify>,
+    listed: watch::Receiver<bool>,
+    ready: VecDeque<Taken>,
+    running: JoinSet<()>,
+    /// Closed while this stream's content cannot be read.
+    gate: Arc<Gate>,
+}
+
+impl Reads {
+    pub fn new(
+        shared: Arc<Shared>,
+        stream: Stream,
+        key: StreamKey,
+        found: Arc<Notify>,
+        listed: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            shared,
+            stream: Arc::new(stream),
+            key,
+            found,
+            listed,
+            ready: VecDeque::new(),
+            running: JoinSet::new(),
+            gate: Arc::default(),
+        }
+    }
+
+    /// Reads until the run ends or, with `once`, until nothing is left that could be read now.
+    pub async fn run(mut self) {
+        while self.shared.unpaused().await && self.shared.pass(&self.gate).await {
+            while self.running.try_join_next().is_some() {}
+            if self.ready.is_empty() {
+                self.refill().await;
+            }
+            let Some(taken) = self.ready.pop_front() else {
+                if self.wait_for_work().await {
+                    continue;
+                }
+                break;
+            };
+            let stop = self.shared.engine.stop.clone();
+            // The semaphore is fair, so the tenant's streams get slots in turn.
+            let slot = tokio::select! {
+                slot = self.shared.slots.clone().acquire_owned() => slot.ok(),
+                () = stop.cancelled() => None,
+            };
+            let Some(slot) = slot else {
+                self.ready.push_front(taken);
+                break;
+            };
+            let read = Read {
+                shared: self.shared.clone(),
+                stream: self.stream.clone(),
+                key: self.key.clone(),
+                found: self.found.clone(),
+                gate: self.gate.clone(),
+            };
+            self.running.spawn(read.run(taken, slot));
+        }
+        self.put_back().await;
+        while self.running.join_next().await.is_some() {}
+    }
+
+    async fn refill(&mut self) {
+        let engine = &self.shared.engine;
+        let taken = engine.ledger.take(&self.key, TAKE, URGENT_MS, engine.clock.now_ms()).await;
+        match taken {
+            Ok(taken) => self.ready.extend(taken),
+            Err(error) => tracing::error!(%error, "the ledger cannot be read; trying again"),
+        }
+    }
+
+    /// Waits until there may be something to read. False when there will be nothing more.
+    async fn wait_for_work(&mut self) -> bool {
+        let engine = &self.shared.engine;
+        // Whether all is listed is asked before the ledger is: what is found later is then not missed.
+        let listed = *self.listed.borrow();
+        let status = engine.ledger.status(&self.key).await.unwrap_or_default();
+        let idle = self.running.is_empty();
+        if engine.once && listed && idle && status.discovered == 0 {
+            if status.quarantined > 0 {
+                self.shared.incomplete(format!(
+                    "{}: {} split(s) in quarantine; they are kept and tried until they expire",
+                    self.key, status.quarantined
+                ));
+            }
+            return false;
+        }
+        let due = status.next_due_ms.map_or(LOOK_AGAIN, |due| {
+            let wait = due.saturating_sub(engine.clock.now_ms());
+            Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(LOOK_AGAIN)
+        });
+        if status.discovered > 0 && due.is_zero() {
+            return true;
+        }
+        tokio::select! {
+            () = self.found.notified() => {}
+            () = tokio::time::sleep(due.max(Duration::from_millis(10))) => {}
+            Some(_) = self.running.join_next(), if !idle => {}
+            () = engine.stop.cancelled() => return false,
+        }
+        true
+    }
+
+    /// What was taken and not begun goes back, so that a later run does not wait for a restart's clean-up.
+    async fn put_back(&mut self) {
+        let engine = &self.shared.engine;
+        for taken in self.ready.drain(..) {
+            let key = SplitKey { stream: self.key.clone(), id: taken.split.id };
+            let put = engine.ledger.setback(&key, Setback::Released, engine.clock.now_ms()).await;
+            if let Err(error) = put {
+                tracing::warn!(%error, "a split stays marked as being read until the next start");
+            }
+        }
+    }
+}
+
+/// One split being read.
+struct Read {
+    shared: Arc<Shared>,
+    stream: Arc<Stream>,
+    key: StreamKey,
+    found: Arc<Notify>,
+    gate: Arc<Gate>,
+}
+
+impl Read {
+    async fn run(self, taken: Taken, slot: OwnedSemaphorePermit) {
+        let Taken { split, attempts, quarantined } = taken;
+        let engine = &self.shared.engine;
+        let output = Arc::new(LineOutput {
+            key: self.key.clone(),
+            line: engine.line.clone(),
+            stop: engine.stop.clone(),
+        });
+        let read = self.shared.source.read(&self.stream, &split, attempts, output).await;
+        drop(slot);
+        let key = SplitKey { stream: self.key.clone(), id: split.id.clone() };
+        match read {
+            Ok(()) => {
+                self.shared.well();
+                // Refused only when the run is over; the split is then read again by the next one.
+                let _ = engine.line.finish(key).await;
+            }
+            Err(failure) => {
+                let setback = self.judge(&failure, attempts + 1, quarantined);
+                if let Setback::Lost { reason } = &setback {
+                    self.shared.declare(&Loss {
+                        stream: self.key.clone(),
+                        split: Some(split.id),
+                        since_ms: split.created_ms,
+                        until_ms: split.created_ms,
+                        reason: reason.clone(),
+                        declared_ms: engine.clock.now_ms(),
+                    });
+                }
+                self.settle(&key, setback).await;
+                self.found.notify_one();
+            }
+        }
+    }
+
+    /// What a failed read means for its split, its stream and its tenant.
+    fn judge(&self, failure: &Failure, attempts: u32, quarantined: bool) -> Setback {
+        let shared = &self.shared;
+        let reason = failure.to_string();
+        let (wait, gate) = match schedule::pause(failure, attempts.saturating_sub(1)) {
+            Pause::None => (None, &*self.gate),
+            Pause::Stream(wait) => (Some(wait), &*self.gate),
+            Pause::Tenant(wait) => (Some(wait), &shared.gate),
+        };
+        if let Some(wait) = wait {
+            // Not this split's fault: its attempts do not count, and whatever shares the trouble waits too.
+            shared.report(Some(&self.key), failure);
+            if shared.engine.once && wait > super::ONCE_PATIENCE {
+                shared.incomplete(format!("{}: {failure}", self.key));
+                gate.give_up();
+            } else {
+                gate.close(wait);
+            }
+            return Setback::Released;
+        }
+        match failure {
+            Failure::SplitLost(_) => return Setback::Lost { reason },
+            Failure::Cancelled => return Setback::Released,
+            _ => {}
+        }
+        if attempts < QUARANTINE_AFTER && !quarantined {
+            tracing::debug!(place = %self.key, attempts, %reason, "a split will be read again");
+            let after = match failure {
+                Failure::Retry { after, .. } => *after,
+                _ => None,
+            };
+            let not_before_ms = shared.later(schedule::split_wait(attempts, after));
+            return Setback::Retry { not_before_ms, reason };
+        }
+        if !quarantined {
+            tracing::error!(tenant = %shared.id, stream = %self.key.stream, attempts, %reason,
+                "a split is set aside; it is kept and tried slowly until it expires");
+            shared.change(|outcome| outcome.quarantined += 1);
+        }
+        let not_before_ms = shared.later(schedule::quarantine_wait(attempts));
+        Setback::Quarantine { not_before_ms, reason }
+    }
+
+    async fn settle(&self, key: &SplitKey, setback: Setback) {
+        let engine = &self.shared.engine;
+        let mut failures = 0;
+        while let Err(error) =
+            engine.ledger.setback(key, setback.clone(), engine.clock.now_ms()).await
+        {
+            tracing::error!(%error, "the ledger cannot be written; trying again");
+            failures += 1;
+            let wait = schedule::split_wait(failures, None);
+            if !self.shared.sleep(wait).await {
+                return;
+            }
+        }
+    }
+}
+
+/// Hands one split's events to the line.
+struct LineOutput {
+    key: StreamKey,
+    line: Arc<Line>,
+    stop: tokio_util::sync::CancellationToken,
+}
+
+#[async_trait]
+impl Output for LineOutput {
+    async fn emit(&self, events: Vec<Event>) -> Result<(), Closed> {
+        let batch = Batch { stream: self.key.clone(), events };
+        tokio::select! {
+            accepted = self.line.accept(batch) => accepted,
+            () = self.stop.cancelled() => Err(Closed),
+        }
+    }
+
+    async fn reject(&self, body: Bytes, reason: String) -> Result<(), Closed> {
+        tokio::select! {
+            kept = self.line.reject(self.key.clone(), body, reason) => kept,
+            () = self.stop.cancelled() => Err(Closed),
+        }
+    }
+
+    fn draining(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+}

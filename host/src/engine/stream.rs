@@ -1,0 +1,94 @@
+//! One stream of one tenant: the listing side, and the end of both sides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::watch;
+
+use super::Shared;
+use super::reads::Reads;
+use crate::event::StreamKey;
+use crate::ledger::Found;
+use crate::schedule::{self, Pause};
+use crate::source::{Discovery, Failure, Next, Stream};
+
+/// Shortest wait between two listings that found nothing more to list, whatever the plugin asks for.
+const LISTING_EVERY: Duration = Duration::from_secs(1);
+
+/// Lists and reads a stream until the run ends.
+pub(super) async fn run(shared: Arc<Shared>, stream: Stream) {
+    let key = StreamKey::new(&shared.id, &stream.name);
+    let found = Arc::new(Notify::new());
+    let (listed, listing) = watch::channel(false);
+    let reads = Reads::new(shared.clone(), stream.clone(), key.clone(), found.clone(), listing);
+    let listing = list(&shared, &stream, &key, &found, listed);
+    tokio::join!(listing, reads.run());
+}
+
+/// Discovers, commits, waits; returns when the run is over or, with `once`, when all is listed.
+async fn list(
+    shared: &Arc<Shared>,
+    stream: &Stream,
+    key: &StreamKey,
+    found: &Notify,
+    listed: watch::Sender<bool>,
+) {
+    let mut failures = 0;
+    while shared.unpaused().await {
+        match discover(shared, stream, key).await {
+            Ok(next) => {
+                failures = 0;
+                found.notify_one();
+                let wait = match next {
+                    Next::Again => continue,
+                    Next::At(_) if shared.engine.once => break,
+                    Next::At(time) => {
+                        let wait = time.saturating_sub(shared.engine.clock.now_ms());
+                        Duration::from_millis(u64::try_from(wait).unwrap_or(0)).max(LISTING_EVERY)
+                    }
+                };
+                if !shared.sleep(wait).await {
+                    break;
+                }
+            }
+            Err(failure) => {
+                shared.report(Some(key), &failure);
+                if let Pause::Tenant(wait) = schedule::pause(&failure, failures) {
+                    shared.gate.close(wait);
+                }
+                if !shared.wait_or_give_up(Some(key), &failure, &mut failures).await {
+                    break;
+                }
+            }
+        }
+    }
+    // The reading side may stop waiting for more.
+    listed.send_replace(true);
+    found.notify_one();
+}
+
+/// One listing, committed with its state before anything of it is read.
+async fn discover(
+    shared: &Arc<Shared>,
+    stream: &Stream,
+    key: &StreamKey,
+) -> Result<Next, Failure> {
+    let ledger = &shared.engine.ledger;
+    let trouble = |error: crate::error::Error| Failure::Retry {
+        after: None,
+        affects: crate::source::Scope::Stream,
+        reason: error.to_string(),
+    };
+    let state = ledger.state(key).await.map_err(trouble)?;
+    let Discovery { splits, next, watermark_ms, gaps, state } =
+        shared.source.discover(stream, state).await?;
+    let lost = gaps.clone();
+    let found = Found { splits, state, watermark_ms, gaps };
+    let new =
+        ledger.discovered(key, found, shared.engine.clock.now_ms()).await.map_err(trouble)?;
+    shared.change(|outcome| outcome.discovered += new);
+    shared.well();
+    lost.iter().for_each(|loss| shared.declare(loss));
+    Ok(next)
+}

@@ -1,0 +1,385 @@
+//! The one pooled HTTP client, and what an origin is.
+//!
+//! HTTP/1.1 and HTTP/2 over rustls with the system's roots, by a proxy where the config names one.
+//! Nothing is redirected, no cookie is kept, no environment variable is read. Who may be asked, and
+//! with which token, is decided before a request gets here. Errors say what broke on the way (name,
+//! connection, proxy, TLS, time) and never repeat more of a request than its host.
+
+mod connect;
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderMap, PROXY_AUTHORIZATION, RETRY_AFTER};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use url::Url;
+
+use crate::clock::millis;
+use crate::config::HttpConfig;
+use crate::error::Error;
+use connect::{Connector, DnsFailed, ProxyFailed, Route, Timed, TimedOut};
+
+/// A scheme, a host and a port: what grants name and tokens are bound to. Compared exactly.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Origin {
+    /// `http` or `https`.
+    pub scheme: String,
+    /// The host in lower case: a name, an IPv4 address, or an IPv6 address in brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl Origin {
+    /// The origin of an http or https address; `None` for others.
+    pub fn of(url: &Url) -> Option<Self> {
+        if !matches!(url.scheme(), "http" | "https") {
+            return None;
+        }
+        let (host, port) = (url.host_str()?, url.port_or_known_default()?);
+        Some(Self {
+            scheme: url.scheme().to_owned(),
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}://{}", self.scheme, self.host)?;
+        match (self.scheme.as_str(), self.port) {
+            ("https", 443) | ("http", 80) => Ok(()),
+            (_, port) => write!(formatter, ":{port}"),
+        }
+    }
+}
+
+/// How long name, connection, proxy and TLS may take together.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the head of a response may take: the API answers listings in well under a minute or not
+/// at all.
+const FIRST_BYTE_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a connection is kept for the next request; front doors close theirs after four minutes.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
+/// Connections kept for one host: as many as the largest sensible `in_flight`.
+const IDLE_CONNECTIONS: usize = 128;
+/// Most bytes of a response's head.
+const HEAD_BYTES: u32 = 64 << 10;
+/// What one HTTP/2 response may send ahead of its reader: large enough for a fast line, small
+/// enough for 32 of them.
+const STREAM_WINDOW: u32 = 1 << 20;
+/// What all responses of one HTTP/2 connection may send ahead.
+const CONNECTION_WINDOW: u32 = 8 << 20;
+
+type Pool = legacy::Client<Timed<HttpsConnector<Connector>>, Full<Bytes>>;
+
+/// A client with a pool of connections. Clones share the pool.
+#[derive(Clone)]
+pub struct Client {
+    pool: Pool,
+    tls: Arc<rustls::ClientConfig>,
+    route: Arc<Route>,
+    first_byte: Duration,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Client")
+            .field("route", &self.route)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client as the config wants it. Reads the CA file and the proxy's password.
+    pub fn new(config: &HttpConfig) -> Result<Self, Error> {
+        let tls = Arc::new(tls(config)?);
+        let route = Arc::new(Route::new(config)?);
+        Ok(Self {
+            pool: pool(&tls, &route),
+            tls,
+            route,
+            first_byte: FIRST_BYTE_TIMEOUT,
+        })
+    }
+
+    /// The same client with a pool of its own, so that two tenants never share a connection.
+    #[must_use]
+    pub fn separate(&self) -> Self {
+        Self {
+            pool: pool(&self.tls, &self.route),
+            ..self.clone()
+        }
+    }
+
+    /// The same client with another limit on the time until a response's head has arrived.
+    #[must_use]
+    pub fn first_byte_timeout(mut self, limit: Duration) -> Self {
+        self.first_byte = limit;
+        self
+    }
+
+    /// Sends a request to its absolute URI and returns when the head of the response is there.
+    pub async fn send(
+        &self,
+        mut request: http::Request<Full<Bytes>>,
+    ) -> Result<http::Response<Incoming>, HttpError> {
+        let host = request.uri().authority().map(|host| host.host().to_owned());
+        let Some(host) = host else {
+            return Err(HttpError::new(
+                Trouble::Request,
+                "",
+                "the address is not absolute",
+            ));
+        };
+        // Through a tunnel the proxy sees no request; without one it sees each, and wants to know
+        // whose it is.
+        if let Some(login) = self.route.login_for(request.uri()) {
+            request
+                .headers_mut()
+                .insert(PROXY_AUTHORIZATION, login.clone());
+        }
+        match tokio::time::timeout(self.first_byte, self.pool.request(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err(HttpError::from_client(&host, &error)),
+            Err(_) => {
+                let seconds = self.first_byte.as_secs();
+                let what = format!("no answer within {seconds} seconds");
+                Err(HttpError::new(Trouble::Timeout, &host, &what))
+            }
+        }
+    }
+}
+
+fn pool(tls: &Arc<rustls::ClientConfig>, route: &Arc<Route>) -> Pool {
+    let https = HttpsConnectorBuilder::new()
+        .with_tls_config(rustls::ClientConfig::clone(tls))
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(Connector::new(Arc::clone(route)));
+    legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(HEAD_BYTES)
+        .http2_keep_alive_interval(Duration::from_secs(20))
+        .build(Timed::new(https, CONNECT_TIMEOUT))
+}
+
+fn tls(config: &HttpConfig) -> Result<rustls::ClientConfig, Error> {
+    let mut roots = rustls::RootCertStore::empty();
+    let system = rustls_native_certs::load_native_certs();
+    for error in &system.errors {
+        tracing::warn!("some of the system's certificates cannot be read: {error}");
+    }
+    roots.add_parsable_certificates(system.certs);
+    if let Some(path) = &config.ca_file {
+        let refuse = |what: String| {
+            Error::config(what)
+                .at(format!("`{}`, key `http.ca_file`", path.display()))
+                .help("name a PEM file with one or more certificates")
+        };
+        let text = std::fs::read(path)
+            .map_err(|error| refuse(format!("cannot read: {}", crate::secret::plain(&error))))?;
+        let mut added = 0;
+        for certificate in CertificateDer::pem_slice_iter(&text) {
+            let bad = |why: String| refuse(format!("certificate {}: {why}", added + 1));
+            let certificate = certificate.map_err(|error| bad(error.to_string()))?;
+            roots
+                .add(certificate)
+                .map_err(|error| bad(error.to_string()))?;
+            added += 1;
+        }
+        if added == 0 {
+            return Err(refuse("the file holds no certificate".to_owned()));
+        }
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Error::internal(format!("TLS cannot be set up: {error}")))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// What broke on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The request cannot be sent as it is.
+    Request,
+    /// The host's name has no address.
+    Dns,
+    /// No connection.
+    Connect,
+    /// The proxy refused, or does not speak as a proxy does.
+    Proxy,
+    /// No encrypted connection: a certificate or protocol that is not accepted.
+    Tls,
+    /// Too slow.
+    Timeout,
+    /// The connection broke, or the other side does not speak HTTP.
+    Protocol,
+    /// The body is larger than allowed.
+    TooLarge,
+}
+
+/// Why there is no response.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpError {
+    /// What broke.
+    pub trouble: Trouble,
+    /// The host that was asked.
+    pub host: String,
+    /// A sentence for people.
+    pub what: String,
+}
+
+impl HttpError {
+    fn new(trouble: Trouble, host: &str, what: &str) -> Self {
+        Self {
+            trouble,
+            host: host.to_owned(),
+            what: what.to_owned(),
+        }
+    }
+
+    /// A request that cannot even be put together.
+    pub fn unsendable(host: &str) -> Self {
+        Self::new(
+            Trouble::Request,
+            host,
+            "the request cannot be sent as it is",
+        )
+    }
+
+    /// What to do about it; empty when waiting is all there is.
+    pub fn help(&self) -> &'static str {
+        match self.trouble {
+            Trouble::Dns => "check the host's spelling and this machine's name servers",
+            Trouble::Connect | Trouble::Timeout => {
+                "check that this machine may reach the host (firewall, proxy: key `http.proxy`)"
+            }
+            Trouble::Proxy => "check key `http.proxy`: its address, user name and password",
+            Trouble::Tls => {
+                "where a gateway opens TLS, name its certificate in `http.ca_file`; check the clock"
+            }
+            Trouble::Request | Trouble::Protocol | Trouble::TooLarge => "",
+        }
+    }
+
+    fn from_client(host: &str, error: &legacy::Error) -> Self {
+        let causes = causes(error);
+        let last = causes.last().map(ToString::to_string).unwrap_or_default();
+        let found = |trouble, what: String| Self::new(trouble, host, &what);
+        for cause in &causes {
+            if let Some(failed) = cause.downcast_ref::<DnsFailed>() {
+                return found(Trouble::Dns, failed.to_string());
+            }
+            if let Some(failed) = cause.downcast_ref::<ProxyFailed>() {
+                return found(Trouble::Proxy, failed.to_string());
+            }
+            if let Some(late) = cause.downcast_ref::<TimedOut>() {
+                return found(Trouble::Timeout, late.to_string());
+            }
+            if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
+                return found(Trouble::Tls, format!("TLS: {tls}"));
+            }
+        }
+        if error.is_connect() {
+            let io = causes
+                .iter()
+                .rev()
+                .find_map(|cause| cause.downcast_ref::<std::io::Error>());
+            let why = io.map_or(last, crate::secret::plain);
+            return found(Trouble::Connect, format!("cannot connect: {why}"));
+        }
+        found(Trouble::Protocol, format!("the exchange broke off: {last}"))
+    }
+}
+
+/// An error and its causes, from the outside in, with what I/O errors carry inside.
+fn causes<'e>(error: &'e (dyn StdError + 'static)) -> Vec<&'e (dyn StdError + 'static)> {
+    let mut causes = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        causes.push(cause);
+        let carried = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        next = match carried {
+            Some(inner) => Some(inner),
+            None => cause.source(),
+        };
+    }
+    causes
+}
+
+impl fmt::Display for HttpError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "host `{}`: {}", self.host, self.what)
+    }
+}
+
+impl StdError for HttpError {}
+
+/// Reads a small body whole: at most `limit` bytes, at most as long as a response's head may take.
+pub async fn read_all(host: &str, body: Incoming, limit: usize) -> Result<Bytes, HttpError> {
+    match tokio::time::timeout(FIRST_BYTE_TIMEOUT, Limited::new(body, limit).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            let what = format!("the answer has more than {limit} bytes");
+            Err(HttpError::new(Trouble::TooLarge, host, &what))
+        }
+        Ok(Err(error)) => {
+            let what = format!("the answer broke off: {error}");
+            Err(HttpError::new(Trouble::Protocol, host, &what))
+        }
+        Err(_) => Err(HttpError::new(
+            Trouble::Timeout,
+            host,
+            "the answer does not end",
+        )),
+    }
+}
+
+/// How long the server asks to wait: `Retry-After` in seconds or as a date, kept between a second
+/// and an hour.
+pub fn retry_after(headers: &HeaderMap, now_ms: i64) -> Option<Duration> {
+    const LEAST_MS: i64 = 1_000;
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait_ms = match text.parse::<i64>() {
+        Ok(seconds) => seconds.saturating_mul(1_000),
+        Err(_) => date_ms(text)?.saturating_sub(now_ms),
+    };
+    let most = millis(Duration::from_hours(1));
+    u64::try_from(wait_ms.clamp(LEAST_MS, most))
+        .ok()
+        .map(Duration::from_millis)
+}
+
+/// When the server says that it is: its `Date`, in milliseconds since the epoch.
+pub fn server_time(headers: &HeaderMap) -> Option<i64> {
+    date_ms(headers.get(http::header::DATE)?.to_str().ok()?)
+}
+
+fn date_ms(text: &str) -> Option<i64> {
+    chrono::DateTime::parse_from_rfc2822(text)
+        .ok()
+        .map(|date| date.timestamp_millis())
+}
+
+#[cfg(test)]
+mod tests;

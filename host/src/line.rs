@@ -1,0 +1,414 @@
+//! The second half of the line: dedupe, stages, sinks, ack, commit.
+//!
+//! Every batch gets a ticket when its events are claimed, and everything behind that point keeps the order of
+//! tickets: sinks are handed batches in it, and the ledger is committed in it. So whatever is committed is durable in
+//! every sink, a file cut back to its committed length holds exactly the committed events, and a split
+//! that dropped an event because another split had claimed it is never committed before that event.
+//!
+//! Nothing is given up here: a sink or a ledger that fails is tried again, and what waits holds its bytes of the
+//! line's budget, which suspends the plugins that want to emit more.
+
+mod commit;
+mod deliver;
+
+use std::collections::{BTreeMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::clock::SharedClock;
+use crate::dead_letter::DeadLetters;
+use crate::error::Error;
+use crate::event::{Batch, Event, Identity, Refused, StreamKey};
+use crate::ledger::{Commit, Counts, Ledger, SplitKey};
+use crate::sink::{Positions, Sink};
+use crate::source::Closed;
+use crate::stage::Stage;
+
+/// Bytes of events between a plugin's `emit` and the commit, for one pipeline. Enough to keep every sink busy while a
+/// commit waits for the disk; small beside the memory bar of 350 MB.
+pub const BUDGET_BYTES: usize = 48 << 20;
+
+/// What the smallest item weighs, so that the number of items is bounded as well.
+const ITEM_BYTES: usize = 4 << 10;
+
+/// No more items than this can hold a share of the budget; queues of this length never fill.
+const MAX_ITEMS: usize = BUDGET_BYTES / ITEM_BYTES + 1;
+
+/// First and longest wait before a sink or the ledger is tried again.
+const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// Where read events go. Cheap to share; the tasks behind it end when every handle is gone.
+pub struct Line {
+    stages: Vec<Box<dyn Stage>>,
+    ledger: Arc<dyn Ledger>,
+    budget: Arc<Semaphore>,
+    order: Mutex<Order>,
+    committed: watch::Receiver<u64>,
+    totals: Arc<Totals>,
+    /// How often an emit had to wait for room.
+    waited: AtomicU64,
+}
+
+/// What has to happen in one order: claims, tickets and the hand-over.
+struct Order {
+    /// Identities with a ticket and not yet in the ledger.
+    claims: HashSet<Identity>,
+    next_ticket: u64,
+    /// Items whose turn has not come.
+    waiting: BTreeMap<u64, Item>,
+    next_turn: u64,
+    sinks: Vec<mpsc::Sender<deliver::Job>>,
+    commits: mpsc::Sender<commit::Job>,
+}
+
+/// One ticket's worth of the line, ready for the sinks.
+struct Item {
+    stream: StreamKey,
+    batch: Option<Batch>,
+    rejected: Vec<Refused>,
+    identities: Vec<Identity>,
+    delivered: Option<SplitKey>,
+    counts: Counts,
+    room: OwnedSemaphorePermit,
+}
+
+/// Sums over all streams since the line started.
+#[derive(Debug, Default)]
+pub struct Totals {
+    counts: Mutex<Counts>,
+    bytes: AtomicU64,
+    splits: AtomicU64,
+}
+
+impl Totals {
+    /// Committed counts.
+    pub fn counts(&self) -> Counts {
+        *lock(&self.counts)
+    }
+
+    /// Bytes of delivered event bodies.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Splits committed as delivered.
+    pub fn splits(&self) -> u64 {
+        self.splits.load(Ordering::Relaxed)
+    }
+}
+
+/// Locks a mutex whose holder cannot leave it half changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a line is made of.
+pub struct Parts {
+    /// The pipeline's memory.
+    pub ledger: Arc<dyn Ledger>,
+    /// Steps that every batch takes, in order.
+    pub stages: Vec<Box<dyn Stage>>,
+    /// Where events go; each gets every event.
+    pub sinks: Vec<Box<dyn Sink>>,
+    /// Where refused events are kept.
+    pub dead_letter: DeadLetters,
+    /// The time of commits.
+    pub clock: SharedClock,
+}
+
+impl Line {
+    /// Brings sinks and dead letters to what was committed, and starts the line's tasks.
+    pub async fn start(parts: Parts) -> Result<(Arc<Self>, JoinHandle<()>), Error> {
+        let Parts { ledger, stages, mut sinks, mut dead_letter, clock } = parts;
+        recover(ledger.as_ref(), &mut sinks, &mut dead_letter, &clock).await?;
+        let totals = Arc::new(Totals::default());
+        let senders = sinks.into_iter().map(|sink| deliver::start(sink, MAX_ITEMS)).collect();
+        let (commits, queue) = mpsc::channel(MAX_ITEMS);
+        let (done, committed) = watch::channel(0);
+        let line = Arc::new(Self {
+            stages,
+            ledger: ledger.clone(),
+            budget: Arc::new(Semaphore::new(BUDGET_BYTES)),
+            order: Mutex::new(Order {
+                claims: HashSet::new(),
+                next_ticket: 0,
+                waiting: BTreeMap::new(),
+                next_turn: 0,
+                sinks: senders,
+                commits,
+            }),
+            committed,
+            totals: totals.clone(),
+            waited: AtomicU64::new(0),
+        });
+        // The committer must not keep the line alive: the queues close when the last handle is gone.
+        let committer =
+            commit::Committer { ledger, dead_letter, clock, totals, line: Arc::downgrade(&line), done };
+        Ok((line, tokio::spawn(committer.run(queue))))
+    }
+
+    /// What was committed since the start.
+    pub fn totals(&self) -> &Totals {
+        &self.totals
+    }
+
+    /// How often an emit had to wait for room.
+    pub fn waited(&self) -> u64 {
+        self.waited.load(Ordering::Relaxed)
+    }
+
+    /// Takes a batch over, waiting while the line is full.
+    ///
+    /// Once there is room the batch goes through even when the caller is dropped: a ticket that was drawn is
+    /// always handed in.
+    pub async fn accept(self: &Arc<Self>, batch: Batch) -> Result<(), Closed> {
+        let room = self.room(batch.bytes()).await?;
+        let line = self.clone();
+        tokio::spawn(async move { line.pass(batch, room).await }).await.map_err(|_| Closed)
+    }
+
+    /// Keeps a record that could not become an event.
+    pub async fn reject(
+        self: &Arc<Self>,
+        stream: StreamKey,
+        body: Bytes,
+        reason: String,
+    ) -> Result<(), Closed> {
+        let room = self.room(body.len()).await?;
+        let identity = Identity::of_bytes(&stream.tenant, &body);
+        let refused = Refused { stream, reason, by: "source".into(), body, identity };
+        let line = self.clone();
+        tokio::spawn(async move { line.pass_refused(refused, room).await })
+            .await
+            .map_err(|_| Closed)
+    }
+
+    /// Says that every event of a split has been accepted: it is committed as delivered once they are.
+    pub async fn finish(self: &Arc<Self>, split: SplitKey) -> Result<(), Closed> {
+        let room = self.room(0).await?;
+        let ticket = self.claim(&mut []).0;
+        self.hand_in(
+            ticket,
+            Item {
+                stream: split.stream.clone(),
+                batch: None,
+                rejected: Vec::new(),
+                identities: Vec::new(),
+                delivered: Some(split),
+                counts: Counts::default(),
+                room,
+            },
+        );
+        Ok(())
+    }
+
+    /// Waits until everything accepted so far is committed.
+    pub async fn settled(&self) {
+        let tickets = lock(&self.order).next_ticket;
+        let mut committed = self.committed.clone();
+        // An error says that the committer is gone, and nothing is left to wait for.
+        let _ = committed.wait_for(|done| *done >= tickets).await;
+    }
+
+    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Closed> {
+        let weight = u32::try_from(bytes.clamp(ITEM_BYTES, BUDGET_BYTES)).unwrap_or(u32::MAX);
+        if self.budget.available_permits() < weight as usize {
+            self.waited.fetch_add(1, Ordering::Relaxed);
+        }
+        self.budget.clone().acquire_many_owned(weight).await.map_err(|_| Closed)
+    }
+
+    /// Draws a ticket and claims identities: `fresh[i]` turns false where someone else has claimed it.
+    fn claim(&self, fresh: &mut [(Identity, bool)]) -> (u64, u64) {
+        let mut order = lock(&self.order);
+        let ticket = order.next_ticket;
+        order.next_ticket += 1;
+        let mut duplicates = 0;
+        for (identity, fresh) in fresh {
+            *fresh = order.claims.insert(*identity);
+            duplicates += u64::from(!*fresh);
+        }
+        (ticket, duplicates)
+    }
+
+    async fn pass(&self, batch: Batch, room: OwnedSemaphorePermit) {
+        let mut counts = Counts { read: batch.events.len() as u64, ..Counts::default() };
+        let mut fresh: Vec<_> =
+            batch.events.iter().map(|event| (event.identity, true)).collect();
+        let (ticket, claimed) = self.claim(&mut fresh);
+        counts.duplicates += claimed;
+        let stream = batch.stream;
+        let mut events = keep(batch.events, fresh.iter().map(|(_, fresh)| *fresh));
+        let known = self.known(&stream, &identities(&events)).await;
+        let repeated = keep(identities(&events), known.iter().copied());
+        self.unclaim(&repeated);
+        counts.duplicates += repeated.len() as u64;
+        events = keep(events, known.iter().map(|known| !known));
+        let identities = identities(&events);
+        let sent = events.len() as u64;
+        let (batch, dropped, rejected) = self.stage(Batch { stream: stream.clone(), events }).await;
+        counts.dropped = dropped;
+        counts.dead_lettered = rejected.len() as u64;
+        counts.delivered = sent.saturating_sub(dropped + counts.dead_lettered);
+        let batch = (!batch.events.is_empty()).then_some(batch);
+        let item = Item { stream, batch, rejected, identities, delivered: None, counts, room };
+        self.hand_in(ticket, item);
+    }
+
+    async fn pass_refused(&self, refused: Refused, room: OwnedSemaphorePermit) {
+        let mut fresh = [(refused.identity, true)];
+        let (ticket, _) = self.claim(&mut fresh);
+        let mut new = fresh[0].1;
+        if new && self.known(&refused.stream, &[refused.identity]).await.contains(&true) {
+            self.unclaim(&[refused.identity]);
+            new = false;
+        }
+        let counts = Counts {
+            read: 1,
+            duplicates: u64::from(!new),
+            dead_lettered: u64::from(new),
+            ..Counts::default()
+        };
+        let stream = refused.stream.clone();
+        let identities = if new { vec![refused.identity] } else { Vec::new() };
+        let rejected = if new { vec![refused] } else { Vec::new() };
+        let item =
+            Item { stream, batch: None, rejected, identities, delivered: None, counts, room };
+        self.hand_in(ticket, item);
+    }
+
+    async fn known(&self, stream: &StreamKey, identities: &[Identity]) -> Vec<bool> {
+        if identities.is_empty() {
+            return Vec::new();
+        }
+        let mut wait = RETRY.0;
+        loop {
+            match self.ledger.known(&stream.tenant, identities).await {
+                Ok(known) => return known,
+                Err(error) => {
+                    tracing::error!(%error, "the ledger cannot be read; trying again");
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(RETRY.1);
+                }
+            }
+        }
+    }
+
+    /// Runs the stages. A stage that panics rejects the batch: it is kept, and the line goes on.
+    async fn stage(&self, mut batch: Batch) -> (Batch, u64, Vec<Refused>) {
+        let mut dropped = 0;
+        let mut refused = Vec::new();
+        for (index, stage) in self.stages.iter().enumerate() {
+            if batch.events.is_empty() {
+                break;
+            }
+            let stream = batch.stream.clone();
+            let before = batch.clone();
+            let by = format!("stage {} ({})", index + 1, stage.name());
+            match AssertUnwindSafe(stage.apply(batch)).catch_unwind().await {
+                Ok(staged) => {
+                    dropped += staged.dropped;
+                    refused.extend(staged.rejected.into_iter().map(|(event, reason)| {
+                        refuse(&stream, &by, event, reason)
+                    }));
+                    batch = Batch { stream, events: staged.passed };
+                }
+                Err(_) => {
+                    tracing::error!(%by, "a stage panicked; its batch is kept as dead letters");
+                    refused.extend(before.events.into_iter().map(|event| {
+                        refuse(&stream, &by, event, "the stage panicked".into())
+                    }));
+                    batch = Batch { stream, events: Vec::new() };
+                }
+            }
+        }
+        (batch, dropped, refused)
+    }
+
+    /// Hands an item to the sinks and the committer when its turn comes.
+    fn hand_in(&self, ticket: u64, item: Item) {
+        let mut order = lock(&self.order);
+        order.waiting.insert(ticket, item);
+        loop {
+            let turn = order.next_turn;
+            let Some(item) = order.waiting.remove(&turn) else { return };
+            order.next_turn += 1;
+            let mut acks = Vec::new();
+            if let Some(batch) = &item.batch {
+                for sink in &order.sinks {
+                    let (ack, written) = oneshot::channel();
+                    acks.push(written);
+                    give(sink, deliver::Job { batch: batch.clone(), ack });
+                }
+            }
+            give(&order.commits, commit::Job { ticket: turn, item, acks });
+        }
+    }
+
+    fn unclaim(&self, identities: &[Identity]) {
+        let mut order = lock(&self.order);
+        for identity in identities {
+            order.claims.remove(identity);
+        }
+    }
+}
+
+/// Puts a job into a queue that cannot be full, because every item holds at least [`ITEM_BYTES`] of the budget.
+fn give<T>(queue: &mpsc::Sender<T>, job: T) {
+    if queue.try_send(job).is_err() {
+        // Only at the very end, when the tasks are gone: the item stays uncommitted and is read again.
+        tracing::warn!("the line has stopped; an item stays uncommitted and will be read again");
+    }
+}
+
+fn refuse(stream: &StreamKey, by: &str, event: Event, reason: String) -> Refused {
+    Refused {
+        stream: stream.clone(),
+        reason,
+        by: by.into(),
+        body: event.body,
+        identity: event.identity,
+    }
+}
+
+fn identities(events: &[Event]) -> Vec<Identity> {
+    events.iter().map(|event| event.identity).collect()
+}
+
+fn keep<T>(items: Vec<T>, keep: impl Iterator<Item = bool>) -> Vec<T> {
+    items.into_iter().zip(keep).filter_map(|(item, keep)| keep.then_some(item)).collect()
+}
+
+async fn recover(
+    ledger: &dyn Ledger,
+    sinks: &mut [Box<dyn Sink>],
+    dead_letter: &mut DeadLetters,
+    clock: &SharedClock,
+) -> Result<(), Error> {
+    let mut positions = Positions::new();
+    for sink in sinks {
+        let committed = committed(ledger, sink.position_names()).await?;
+        positions.extend(sink.recover(&committed).await?);
+    }
+    let committed = committed(ledger, dead_letter.position_names()).await?;
+    positions.extend(dead_letter.recover(&committed)?);
+    let commit = Commit { positions, ..Commit::default() };
+    ledger.commit(commit, clock.now_ms()).await
+}
+
+async fn committed(ledger: &dyn Ledger, names: Vec<String>) -> Result<Positions, Error> {
+    let mut committed = Positions::new();
+    for name in names {
+        if let Some(position) = ledger.position(&name).await? {
+            committed.insert(name, position);
+        }
+    }
+    Ok(committed)
+}

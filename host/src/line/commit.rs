@@ -1,0 +1,155 @@
+//! The end of the line: waits for every sink's acknowledgement, in order, and commits.
+//!
+//! What is acknowledged while a commit waits for the disk goes into the next one, so a slow disk makes larger
+//! commits, not more of them.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::deliver::Ack;
+use super::{Item, Line, RETRY, Totals, lock, refuse};
+use crate::clock::SharedClock;
+use crate::dead_letter::DeadLetters;
+use crate::event::{Identity, Refused};
+use crate::ledger::{Commit, Ledger};
+
+/// Most identities in one commit: larger transactions only make the next one wait.
+const COMMIT_IDENTITIES: usize = 50_000;
+
+/// An item whose turn has come.
+pub(super) struct Job {
+    pub ticket: u64,
+    pub item: Item,
+    pub acks: Vec<oneshot::Receiver<Ack>>,
+}
+
+pub(super) struct Committer {
+    pub ledger: Arc<dyn Ledger>,
+    pub dead_letter: DeadLetters,
+    pub clock: SharedClock,
+    pub totals: Arc<Totals>,
+    pub line: Weak<Line>,
+    pub done: watch::Sender<u64>,
+}
+
+/// Acknowledged items on their way into one transaction.
+#[derive(Default)]
+struct Group {
+    commit: Commit,
+    refused: Vec<Refused>,
+    identities: Vec<Identity>,
+    rooms: Vec<tokio::sync::OwnedSemaphorePermit>,
+    bytes: u64,
+    end: u64,
+}
+
+impl Committer {
+    pub async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        let mut next = None;
+        loop {
+            let Some(job) = (match next.take() {
+                Some(job) => Some(job),
+                None => queue.recv().await,
+            }) else {
+                return;
+            };
+            let mut group = Group::default();
+            if !group.add(job).await {
+                return;
+            }
+            while group.identities.len() < COMMIT_IDENTITIES {
+                let Ok(mut job) = queue.try_recv() else { break };
+                if !acknowledged(&mut job) {
+                    next = Some(job);
+                    break;
+                }
+                if !group.add(job).await {
+                    return;
+                }
+            }
+            self.commit(group).await;
+        }
+    }
+
+    /// Dead letters first, the ledger second: what the ledger says is kept is kept.
+    async fn commit(&mut self, mut group: Group) {
+        let mut wait = RETRY.0;
+        if !group.refused.is_empty() {
+            let positions = loop {
+                let append = || self.dead_letter.append(&group.refused);
+                match tokio::task::block_in_place(append) {
+                    Ok(positions) => break positions,
+                    Err(error) => {
+                        tracing::error!(%error, "dead letters cannot be kept; everything waits");
+                        tokio::time::sleep(wait).await;
+                        wait = (wait * 2).min(RETRY.1);
+                    }
+                }
+            };
+            group.commit.positions.extend(positions);
+        }
+        while let Err(error) =
+            self.ledger.commit(group.commit.clone(), self.clock.now_ms()).await
+        {
+            tracing::error!(%error, "the ledger cannot be written; everything waits");
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RETRY.1);
+        }
+        self.settle(group);
+    }
+
+    fn settle(&self, group: Group) {
+        if let Some(line) = self.line.upgrade() {
+            line.unclaim(&group.identities);
+        }
+        let mut totals = lock(&self.totals.counts);
+        for (_, counts) in &group.commit.counts {
+            *totals += *counts;
+        }
+        drop(totals);
+        self.totals.bytes.fetch_add(group.bytes, Ordering::Relaxed);
+        self.totals.splits.fetch_add(group.commit.delivered.len() as u64, Ordering::Relaxed);
+        self.done.send_replace(group.end + 1);
+    }
+}
+
+/// Whether every sink has answered already; keeps the answers where they are.
+fn acknowledged(job: &mut Job) -> bool {
+    job.acks.iter().all(|ack| !ack.is_empty() || ack.is_terminated())
+}
+
+impl Group {
+    /// Adds an item once every sink has acknowledged it. False when a sink's task is gone: then nothing of the
+    /// item may be committed, nor anything after it.
+    async fn add(&mut self, job: Job) -> bool {
+        let Job { ticket, item, acks } = job;
+        let Item { stream, batch, mut rejected, identities, delivered, mut counts, room } = item;
+        let mut refused = BTreeSet::new();
+        for ack in acks {
+            let Ok(ack) = ack.await else { return false };
+            let Some(batch) = &batch else { continue };
+            for (index, reason) in ack.refused {
+                let Some(event) = batch.events.get(index) else { continue };
+                let by = format!("sink {}", ack.sink);
+                rejected.push(refuse(&stream, &by, event.clone(), reason));
+                refused.insert(index);
+            }
+            self.commit.positions.extend(ack.positions);
+        }
+        // An event that two sinks refuse is one dead letter in the counts, and two in the file.
+        counts.dead_lettered += refused.len() as u64;
+        counts.delivered = counts.delivered.saturating_sub(refused.len() as u64);
+        self.bytes += batch.as_ref().map_or(0, |batch| batch.bytes() as u64);
+        self.refused.append(&mut rejected);
+        self.commit.counts.push((stream.clone(), counts));
+        self.identities.extend_from_slice(&identities);
+        self.commit.identities.push((stream, identities));
+        self.commit.delivered.extend(delivered);
+        self.rooms.push(room);
+        self.end = ticket;
+        true
+    }
+}

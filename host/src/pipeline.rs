@@ -1,0 +1,347 @@
+//! A checked [`Config`] becomes something that runs: plugins loaded, tenants signed in, sinks and stages built.
+//!
+//! `prepare` does all that can fail without touching state or network, so `validate` and `run` refuse the same
+//! pipelines in the same words.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::auth;
+use crate::capability::Grants;
+use crate::capability::http::{Bound, Egress, GLOBAL_IN_FLIGHT, first_request};
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::{self, Auth, Config, PluginRef, SinkKind, StageKind};
+use crate::dead_letter::DeadLetters;
+use crate::engine::{self, Engine, Outcome};
+use crate::error::{At as _, Error};
+use crate::http::Client;
+use crate::ledger::Ledger;
+use crate::ledger::sqlite::SqliteLedger;
+use crate::limiter::GlobalLimiter;
+use crate::line::{Line, Parts};
+use crate::plugin::{self, Export, Plugin, PluginSource, PluginTransform, TenantContext, TransformStage};
+use crate::sandbox::{Limits, Sandbox};
+use crate::secret::Redactor;
+use crate::sink::Sink;
+use crate::sink::file::FileSink;
+use crate::sink::stdout::StdoutSink;
+use crate::stage::Stage;
+use crate::stage::filter::FilterStage;
+
+/// What all pipelines of a process share.
+#[derive(Clone)]
+pub struct Runtime {
+    /// The WASM engine.
+    pub sandbox: Sandbox,
+    /// The time.
+    pub clock: SharedClock,
+    /// Knows every secret in use, to keep them out of the log.
+    pub redactor: Arc<Redactor>,
+    /// Requests in flight of all tenants together.
+    pub global: Arc<GlobalLimiter>,
+}
+
+impl Runtime {
+    /// The runtime of this process.
+    pub fn new(redactor: Arc<Redactor>) -> Result<Self, Error> {
+        Ok(Self {
+            sandbox: Sandbox::new()?,
+            clock: Arc::new(SystemClock),
+            redactor,
+            global: Arc::new(GlobalLimiter::new(GLOBAL_IN_FLIGHT)),
+        })
+    }
+}
+
+/// A pipeline whose config, plugins, grants and secrets are in order.
+pub struct Prepared {
+    config: Config,
+    runtime: Runtime,
+    sources: Vec<Arc<PluginSource>>,
+    stages: Vec<Box<dyn Stage>>,
+    /// What the plugins would rather have different.
+    pub warnings: Vec<Error>,
+}
+
+/// How a run of a pipeline ended.
+#[derive(Debug)]
+pub struct Report {
+    /// The pipeline's name.
+    pub name: String,
+    /// How many tenants it has.
+    pub tenants: usize,
+    /// What was found, lost and left.
+    pub outcome: Outcome,
+    /// How the events fared.
+    pub counts: crate::ledger::Counts,
+    /// Splits delivered.
+    pub splits: u64,
+    /// Bytes of delivered events.
+    pub bytes: u64,
+    /// Requests sent.
+    pub requests: u64,
+    /// Wall time of the run.
+    pub elapsed: Duration,
+    /// From the start of the process to its first request.
+    pub first_request: Option<Duration>,
+    /// Where the state is kept.
+    pub state_dir: std::path::PathBuf,
+}
+
+impl From<&config::Limits> for Limits {
+    fn from(limits: &config::Limits) -> Self {
+        Self {
+            memory_bytes: limits.memory,
+            wall: limits.call_timeout,
+            cpu: limits.cpu_timeout,
+            batch_bytes: limits.batch_bytes,
+            batch_events: limits.batch_events,
+            event_bytes: limits.event_bytes,
+            output_bytes: limits.output_bytes,
+            splits: limits.splits_per_call,
+            state_bytes: usize::try_from(limits.state_bytes).unwrap_or(usize::MAX),
+            log_lines: limits.log_lines_per_second,
+            requests: limits.requests_per_call,
+            response_bytes: limits.response_bytes,
+            ..Self::default()
+        }
+    }
+}
+
+fn read_plugin(plugin: &PluginRef) -> Result<(String, Vec<u8>), Error> {
+    match plugin {
+        PluginRef::BuiltIn(name) => Ok(((*name).to_owned(), plugin::read(name, Path::new(""))?)),
+        PluginRef::File(path) => {
+            let name = path.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into());
+            Ok((name, plugin::read(&path.to_string_lossy(), Path::new(""))?))
+        }
+    }
+}
+
+/// Loads plugins, checks configs and grants, resolves secrets. Says all that is wrong.
+pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<Error>> {
+    let source = load_source(&config, runtime).await.map_err(|error| vec![error])?;
+    let client = Client::new(&config.http).map_err(|error| vec![error])?;
+    let mut errors = Vec::new();
+    let mut warnings = Vec::new();
+    let mut sources = Vec::new();
+    for (index, tenant) in config.source.tenants.iter().enumerate() {
+        match tenant_source(&source, tenant, &client, runtime) {
+            Ok(made) => {
+                match made.check_config().await {
+                    Ok(found) => sort(&config, index, found, &mut errors, &mut warnings),
+                    Err(error) => errors.push(error.at(&tenant.place)),
+                }
+                sources.push(Arc::new(made));
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    let mut stages: Vec<Box<dyn Stage>> = Vec::new();
+    for stage in &config.stages {
+        match make_stage(stage, runtime).await {
+            Ok(stage) => stages.push(stage),
+            Err(error) => errors.push(error.at(&stage.place)),
+        }
+    }
+    if errors.is_empty() {
+        Ok(Prepared { config, runtime: runtime.clone(), sources, stages, warnings })
+    } else {
+        Err(errors)
+    }
+}
+
+fn sort(
+    config: &Config,
+    tenant: usize,
+    found: Vec<plugin::Diagnostic>,
+    errors: &mut Vec<Error>,
+    warnings: &mut Vec<Error>,
+) {
+    for plugin::Diagnostic { fatal, pointer, what, help } in found {
+        let error = config.config_place(tenant, &pointer).error(what).help(help);
+        let list = if fatal { &mut *errors } else { &mut *warnings };
+        // What stands in `source.config` is wrong for every tenant; saying it once is enough.
+        if !list.contains(&error) {
+            list.push(error);
+        }
+    }
+}
+
+async fn load_source(config: &Config, runtime: &Runtime) -> Result<Arc<Plugin>, Error> {
+    let place = &config.source.place;
+    let (name, bytes) = read_plugin(&config.source.plugin).at(place)?;
+    let http = config.source.tenants.iter().any(|tenant| !tenant.origins.is_empty());
+    let grants = Grants { http, wasi: config.source.grants.wasi };
+    let plugin = Plugin::load(&runtime.sandbox, &name, &bytes, grants).await.at(place)?;
+    if plugin.is_source() {
+        return Ok(plugin);
+    }
+    Err(Error::config(format!("plugin `{name}` is not a source"))
+        .at(place)
+        .help("it is a transform: use it as a stage, `- wasm: { plugin: ... }`"))
+}
+
+fn tenant_source(
+    plugin: &Arc<Plugin>,
+    tenant: &config::Tenant,
+    client: &Client,
+    runtime: &Runtime,
+) -> Result<PluginSource, Error> {
+    // A pool of connections for each tenant: two tenants never share one.
+    let client = client.separate();
+    let credentials =
+        auth::credentials(&tenant.auth, &client, &runtime.clock, &runtime.redactor)?;
+    let bound = credentials.map(|credentials| Bound { paths: paths(&tenant.auth), credentials });
+    let egress = Arc::new(Egress::new(
+        client,
+        tenant.origins.clone(),
+        bound,
+        (tenant.limits.requests_per_minute, tenant.limits.in_flight),
+        runtime.global.clone(),
+        runtime.clock.clone(),
+    ));
+    let context = TenantContext {
+        tenant: tenant.id.clone(),
+        config: tenant.config.as_object().cloned().unwrap_or_default(),
+        egress,
+        clock: runtime.clock.clone(),
+        limits: Limits::from(&tenant.limits),
+    };
+    Ok(PluginSource::new(plugin.clone(), context))
+}
+
+/// The parts that a path must have for the tenant's token to be sent along: at its own origin, the token still
+/// goes only to the tenant's own feed.
+fn paths(auth: &Auth) -> Vec<String> {
+    match auth {
+        Auth::Microsoft(microsoft) => {
+            vec!["/api/".into(), format!("/{}/activity/feed/", microsoft.directory_id)]
+        }
+        Auth::OAuth2(oauth2) => vec![oauth2.resource_url.path().to_owned()],
+        Auth::None => Vec::new(),
+    }
+}
+
+async fn make_stage(stage: &config::Stage, runtime: &Runtime) -> Result<Box<dyn Stage>, Error> {
+    Ok(match &stage.kind {
+        StageKind::Filter(filter) => Box::new(FilterStage::of(filter)?),
+        StageKind::Wasm(wasm) => {
+            let (name, bytes) = read_plugin(&wasm.plugin)?;
+            // A transform needs no capability; whatever else it imports fails by name.
+            let grants = Grants { http: name == "o365", wasi: wasm.grants.wasi };
+            let plugin = Plugin::load(&runtime.sandbox, &name, &bytes, grants).await?;
+            let limits = Limits::from(&wasm.limits);
+            let clock = runtime.clock.clone();
+            let config = wasm.config.to_string();
+            let found = plugin.check_config(Export::Transform, &config).await?;
+            if let Some(found) = found.into_iter().find(|found| found.fatal) {
+                return Err(Error::config(found.what).at(found.pointer).help(found.help));
+            }
+            Box::new(TransformStage(PluginTransform::new(plugin, config, limits, clock)?))
+        }
+        StageKind::Geoip { .. } | StageKind::UserAgent => {
+            return Err(Error::config("this stage is not part of this build"));
+        }
+    })
+}
+
+fn make_sink(sink: &config::Sink) -> Box<dyn Sink> {
+    match &sink.kind {
+        SinkKind::Stdout => Box::new(StdoutSink::new(&sink.name)),
+        SinkKind::File { path } => Box::new(FileSink::new(&sink.name, path)),
+    }
+}
+
+impl Prepared {
+    /// Where the pipeline keeps its state.
+    pub fn state_dir(&self) -> &Path {
+        &self.config.state_dir
+    }
+
+    /// The pipeline's file.
+    pub fn file(&self) -> &str {
+        &self.config.file
+    }
+
+    /// Runs the pipeline until `stop` is cancelled, or with `once` until everything available is delivered.
+    pub async fn run(self, once: bool, stop: CancellationToken) -> Result<Report, Error> {
+        let Self { config, runtime, sources, stages, .. } = self;
+        let started = Instant::now();
+        let ledger = open_ledger(&config).await?;
+        let dead_letter =
+            DeadLetters::new(&config.dead_letter_dir, &config.name, runtime.clock.clone());
+        let sinks = config.sinks.iter().map(make_sink).collect();
+        let clock = runtime.clock.clone();
+        let parts = Parts { ledger: ledger.clone(), stages, sinks, dead_letter, clock };
+        let (line, committer) = Line::start(parts).await?;
+        let tenants = sources.iter().zip(&config.source.tenants).map(|(source, tenant)| {
+            engine::Tenant {
+                id: tenant.id.clone(),
+                source: source.clone(),
+                in_flight: tenant.limits.in_flight,
+            }
+        });
+        let engine = Engine {
+            ledger,
+            line: line.clone(),
+            clock: runtime.clock.clone(),
+            once,
+            stop: stop.clone(),
+        };
+        let running = engine.run(tenants.collect());
+        let outcome = match drained(running, &stop, config.drain_timeout).await {
+            Some(outcome) => outcome,
+            None => Outcome::default(),
+        };
+        let totals = line.totals();
+        let (counts, splits, bytes) = (totals.counts(), totals.splits(), totals.bytes());
+        drop(line);
+        // What is not committed by now is read again by the next run.
+        let _ = tokio::time::timeout(config.drain_timeout, committer).await;
+        Ok(Report {
+            name: config.name.clone(),
+            tenants: sources.len(),
+            outcome,
+            counts,
+            splits,
+            bytes,
+            requests: sources.iter().map(|source| source.egress().requests()).sum(),
+            elapsed: started.elapsed(),
+            first_request: first_request(),
+            state_dir: config.state_dir,
+        })
+    }
+}
+
+/// Waits for the run; once it has been asked to stop, no longer than `patience`.
+async fn drained<T>(
+    running: impl Future<Output = T>,
+    stop: &CancellationToken,
+    patience: Duration,
+) -> Option<T> {
+    let late = async {
+        stop.cancelled().await;
+        tokio::time::sleep(patience).await;
+    };
+    tokio::select! {
+        ended = running => Some(ended),
+        () = late => {
+            tracing::warn!("not everything under way was finished in time; it will be read again");
+            None
+        }
+    }
+}
+
+async fn open_ledger(config: &Config) -> Result<Arc<dyn Ledger>, Error> {
+    let (folder, horizon) = (config.state_dir.clone(), config.identity_horizon);
+    let opened = tokio::task::spawn_blocking(move || SqliteLedger::open(&folder, horizon)).await;
+    let ledger = opened.map_err(|error| Error::internal(format!("opening state: {error}")))??;
+    if let Some(alarm) = ledger.recovered_from() {
+        tracing::error!(alarm = "state_rewound", "{alarm}");
+    }
+    Ok(Arc::new(ledger))
+}

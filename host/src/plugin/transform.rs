@@ -1,0 +1,241 @@
+//! A component as a stage, and as the engine of `sluicegate transform`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::{BufMut as _, BytesMut};
+use wasmtime::Store;
+
+use super::call::{bare, bounded, wit_limits};
+use super::{Plugin, wit};
+use crate::capability::log::GuestLog;
+use crate::capability::output;
+use crate::capability::transform_world::TransformPlugin;
+use crate::capability::transform_world::exports::sluicegate::plugin::transform as exports;
+use crate::clock::SharedClock;
+use crate::error::Error;
+use crate::event::{Batch, Event};
+use crate::sandbox::{Call, Limits, WallBudget, explain};
+use crate::source::Failure;
+use crate::stage::{Stage, Staged};
+
+/// Instances kept for the next batch. A transform is pure, so an instance may serve many calls; one that trapped is
+/// thrown away.
+const KEPT: usize = 8;
+
+/// How often a batch is tried before its events become dead letters.
+const ATTEMPTS: u32 = 3;
+
+/// Calls after which an instance is replaced, so that a leak in a plugin stays small.
+const CALLS: u32 = 1_000;
+
+/// What became of one event.
+#[derive(Debug)]
+pub enum Transformed {
+    /// These came of it.
+    Events(Vec<Event>),
+    /// Left out on purpose.
+    Dropped(String),
+    /// Could not be handled.
+    Rejected(String),
+}
+
+struct Instance {
+    world: TransformPlugin,
+    store: Store<Call>,
+    calls: u32,
+}
+
+/// A transform plugin with its config.
+pub struct PluginTransform {
+    plugin: Arc<Plugin>,
+    config: String,
+    limits: Limits,
+    clock: SharedClock,
+    kept: Mutex<Vec<Instance>>,
+}
+
+impl PluginTransform {
+    /// A transform with a config.
+    pub fn new(
+        plugin: Arc<Plugin>,
+        config: String,
+        limits: Limits,
+        clock: SharedClock,
+    ) -> Result<Self, Error> {
+        if !plugin.is_transform() {
+            return Err(super::incompatible(&plugin.name, "it exports no `transform`"));
+        }
+        let kept = Mutex::default();
+        Ok(Self { plugin, config, limits, clock, kept })
+    }
+
+    /// Transforms events of one tenant; one answer for each.
+    pub async fn apply(&self, tenant: &str, events: &[Event]) -> Result<Vec<Transformed>, Failure> {
+        let _slot = self.plugin.sandbox.slot().await;
+        let mut instance = self.instance().await?;
+        let wall = WallBudget::start(self.limits.wall);
+        let limits = wit_limits(&self.limits, &self.clock);
+        let batch = pack(events);
+        let transform = instance.world.sluicegate_plugin_transform();
+        let call = transform.call_apply(&mut instance.store, &self.config, &batch, limits);
+        let applied = match bounded(&wall, call).await {
+            Some(Ok(Ok(applied))) => applied,
+            Some(Ok(Err(failure))) => {
+                self.keep(instance);
+                return Err(failure.into());
+            }
+            Some(Err(error)) => {
+                return Err(self.fault(&explain(&error, instance.store.data(), &self.limits)));
+            }
+            None => {
+                let seconds = self.limits.wall.as_secs_f64();
+                return Err(self.fault(&format!("it took longer than {seconds} s")));
+            }
+        };
+        let exports::Applied { output, verdicts } = applied;
+        self.keep(instance);
+        self.assign(tenant, events, output, verdicts)
+    }
+
+    fn fault(&self, why: &str) -> Failure {
+        Failure::Fault(format!("plugin `{}` was stopped in `apply`: {why}", self.plugin.name))
+    }
+
+    async fn instance(&self) -> Result<Instance, Failure> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(mut instance) = kept {
+            self.plugin.sandbox.rearm(&mut instance.store, &self.limits);
+            return Ok(instance);
+        }
+        let Some(pre) = &self.plugin.transform else {
+            return Err(self.fault("it exports no `transform`"));
+        };
+        let log = GuestLog::new(&self.plugin.name, String::new(), self.limits.log_lines);
+        let call = Call { log, ..bare(&self.clock) };
+        let mut store = self.plugin.sandbox.store(call, &self.limits);
+        match pre.instantiate_async(&mut store).await {
+            Ok(world) => Ok(Instance { world, store, calls: 0 }),
+            Err(error) => Err(self.fault(&explain(&error, store.data(), &self.limits))),
+        }
+    }
+
+    fn keep(&self, mut instance: Instance) {
+        instance.calls += 1;
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if instance.calls < CALLS && kept.len() < KEPT {
+            kept.push(instance);
+        }
+    }
+
+    /// Gives each event what became of it; a plugin that miscounts is at fault.
+    fn assign(
+        &self,
+        tenant: &str,
+        events: &[Event],
+        batch: wit::Batch,
+        verdicts: Vec<exports::Verdict>,
+    ) -> Result<Vec<Transformed>, Failure> {
+        // What comes of a batch may be larger than it, or hold more events.
+        let limits = Limits { batch_bytes: u32::MAX, batch_events: u32::MAX, ..self.limits.clone() };
+        let made = output::events(tenant, batch, &limits).map_err(|rule| self.fault(&rule))?;
+        if verdicts.len() != events.len() {
+            let (got, owed) = (verdicts.len(), events.len());
+            return Err(self.fault(&format!("it gave {got} verdicts for {owed} events")));
+        }
+        let mut made = made.into_iter();
+        let mut answers = Vec::with_capacity(events.len());
+        for (event, verdict) in events.iter().zip(verdicts) {
+            let mut take = |count: usize| -> Result<Vec<Event>, Failure> {
+                let taken: Vec<_> = made.by_ref().take(count).collect();
+                if taken.len() == count {
+                    return Ok(taken);
+                }
+                Err(self.fault("its verdicts promise more events than it gave"))
+            };
+            answers.push(match verdict {
+                exports::Verdict::Keep => {
+                    let mut taken = take(1)?;
+                    taken.iter_mut().for_each(|made| made.identity = event.identity);
+                    Transformed::Events(taken)
+                }
+                exports::Verdict::Many(count) => {
+                    let mut taken = take(count as usize)?;
+                    for (index, made) in taken.iter_mut().enumerate() {
+                        let index = u32::try_from(index).unwrap_or(u32::MAX);
+                        made.identity = event.identity.child(index);
+                    }
+                    Transformed::Events(taken)
+                }
+                exports::Verdict::Drop(reason) => Transformed::Dropped(reason),
+                exports::Verdict::Reject(reason) => Transformed::Rejected(reason),
+            });
+        }
+        if made.next().is_some() {
+            return Err(self.fault("it gave more events than its verdicts account for"));
+        }
+        Ok(answers)
+    }
+}
+
+/// One buffer and an index into it.
+fn pack(events: &[Event]) -> wit::Batch {
+    let size = events.iter().map(|event| event.id.len() + event.body.len()).sum();
+    let mut bytes = BytesMut::with_capacity(size);
+    let mut entries = Vec::with_capacity(events.len());
+    for event in events {
+        let Event { id, fingerprint, time_ms, body, .. } = event;
+        bytes.put_slice(id.as_bytes());
+        bytes.put_slice(body);
+        entries.push(wit::Entry {
+            id_length: length(id.len()),
+            body_length: length(body.len()),
+            fingerprint: *fingerprint,
+            time: *time_ms,
+        });
+    }
+    wit::Batch { bytes: bytes.into(), entries }
+}
+
+/// A length on the wire; what is too long for it fails the check on the other side.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+/// A transform plugin as a stage of a pipeline.
+pub struct TransformStage(pub PluginTransform);
+
+#[async_trait]
+impl Stage for TransformStage {
+    fn name(&self) -> &'static str {
+        "wasm"
+    }
+
+    async fn apply(&self, batch: Batch) -> Staged {
+        let Batch { stream, events } = batch;
+        let mut last = String::new();
+        for _ in 0..ATTEMPTS {
+            match self.0.apply(&stream.tenant, &events).await {
+                Ok(answers) => return sort(events, answers),
+                Err(failure) => {
+                    tracing::warn!(%failure, "a transform failed; trying again");
+                    last = failure.to_string();
+                }
+            }
+        }
+        let rejected = events.into_iter().map(|event| (event, last.clone())).collect();
+        Staged { rejected, ..Staged::default() }
+    }
+}
+
+fn sort(events: Vec<Event>, answers: Vec<Transformed>) -> Staged {
+    let mut staged = Staged::default();
+    for (event, answer) in events.into_iter().zip(answers) {
+        match answer {
+            Transformed::Events(made) => staged.passed.extend(made),
+            Transformed::Dropped(_) => staged.dropped += 1,
+            Transformed::Rejected(reason) => staged.rejected.push((event, reason)),
+        }
+    }
+    staged
+}

@@ -1,0 +1,167 @@
+//! Events as NDJSON in a file that holds each event once, whatever crashes.
+//!
+//! Acknowledged after `fsync`. The file's length is committed with the events; after a crash `recover`
+//! cuts off what was written beyond it, and the line sends that again. Bodies are never parsed.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+
+use super::{Positions, Sink, Written, lines};
+use crate::append_file::{AppendFile, Mark};
+use crate::error::{At as _, Error};
+use crate::event::Batch;
+
+/// The group may read, others may not: audit events name people.
+const FILE_MODE: u32 = 0o640;
+
+/// Writes to a file.
+#[derive(Debug)]
+pub struct FileSink {
+    name: String,
+    path: PathBuf,
+    /// Shared with the blocking thread that writes; never waited for, since `write` comes from one task.
+    file: Arc<Mutex<AppendFile>>,
+}
+
+impl FileSink {
+    /// A sink called `name` that appends to `path`.
+    pub fn new(name: impl Into<String>, path: impl AsRef<Path>) -> Self {
+        let path = path.as_ref().to_path_buf();
+        let file = Arc::new(Mutex::new(AppendFile::new(&path, FILE_MODE)));
+        Self {
+            name: name.into(),
+            path,
+            file,
+        }
+    }
+
+    fn end_name(&self) -> String {
+        format!("file {} end", self.path.display())
+    }
+
+    fn inode_name(&self) -> String {
+        format!("file {} inode", self.path.display())
+    }
+
+    fn positions(&self, mark: Option<Mark>) -> Positions {
+        mark.map_or_else(Positions::new, |mark| {
+            Positions::from([(self.end_name(), mark.end), (self.inode_name(), mark.inode)])
+        })
+    }
+
+    async fn with_file(
+        &self,
+        work: impl FnOnce(&mut AppendFile) -> Result<Option<Mark>, Error> + Send + 'static,
+    ) -> Result<Positions, Error> {
+        let file = Arc::clone(&self.file);
+        let worked = tokio::task::spawn_blocking(move || {
+            // A panic while writing leaves a length that the next call compares with the file's own.
+            work(&mut file.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        let mark = worked
+            .await
+            .unwrap_or_else(|error| Err(Error::internal(format!("writing ended early: {error}"))))
+            .at(format!("sink `{}`", self.name))?;
+        Ok(self.positions(mark))
+    }
+}
+
+#[async_trait]
+impl Sink for FileSink {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn position_names(&self) -> Vec<String> {
+        vec![self.end_name(), self.inode_name()]
+    }
+
+    async fn recover(&mut self, committed: &Positions) -> Result<Positions, Error> {
+        let mark = match (
+            committed.get(&self.end_name()),
+            committed.get(&self.inode_name()),
+        ) {
+            (Some(&end), Some(&inode)) => Some(Mark { end, inode }),
+            _ => None,
+        };
+        self.with_file(move |file| file.recover(mark)).await
+    }
+
+    async fn write(&mut self, batches: &[Batch]) -> Result<Written, Error> {
+        let piece = lines(batches);
+        let total = piece.len() as u64;
+        let end = self.with_file(move |file| file.append(&piece)).await?;
+        // The file ends after each batch where it ends after all, less what came behind the batch.
+        let start = end.get(&self.end_name()).map(|end| end.saturating_sub(total));
+        let mut written = 0;
+        let positions = batches.iter().map(|batch| {
+            written += batch.bytes() as u64 + batch.events.len() as u64;
+            let mut position = end.clone();
+            if let (Some(start), Some(end)) = (start, position.get_mut(&self.end_name())) {
+                *end = start + written;
+            }
+            position
+        });
+        Ok(Written {
+            refused: Vec::new(),
+            positions: positions.collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, Identity, StreamKey};
+
+    fn batch(bodies: &[&str]) -> Batch {
+        let event = |body: &&str| Event {
+            id: (*body).into(),
+            fingerprint: 0,
+            time_ms: 0,
+            body: bytes::Bytes::copy_from_slice(body.as_bytes()),
+            identity: Identity::of("contoso", body, 0),
+        };
+        let stream = StreamKey::new("contoso", "Audit.Exchange");
+        Batch {
+            stream,
+            events: bodies.iter().map(event).collect(),
+        }
+    }
+
+    #[tokio::test]
+    async fn holds_each_event_once_after_a_crash() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out/events.ndjson");
+        let mut sink = FileSink::new("file", &path);
+        let mut committed = sink.recover(&Positions::new()).await.unwrap();
+        assert_eq!(
+            committed.keys().cloned().collect::<Vec<_>>(),
+            sink.position_names()
+        );
+        let written = sink
+            .write(&[batch(&["{\"a\":1}", "{}"]), batch(&["[]"])])
+            .await
+            .unwrap();
+        committed.extend(written.positions.into_iter().flatten());
+        sink.write(&[batch(&["{\"lost\":1}"])]).await.unwrap();
+        drop(sink);
+
+        let mut sink = FileSink::new("file", &path);
+        assert_eq!(sink.recover(&committed).await.unwrap(), committed);
+        sink.write(&[batch(&["{\"again\":1}"])]).await.unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, "{\"a\":1}\n{}\n[]\n{\"again\":1}\n");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_names_sink_and_path() {
+        let mut sink = FileSink::new("file", "/dev/full");
+        assert!(sink.recover(&Positions::new()).await.unwrap().is_empty());
+        let error = sink.write(&[batch(&["{}"])]).await.unwrap_err();
+        assert_eq!(error.places, ["sink `file`"]);
+        assert!(error.what.contains("/dev/full"), "{error}");
+    }
+}
