@@ -13,6 +13,7 @@
 )]
 
 mod address;
+mod block;
 mod clean;
 mod codes;
 mod common;

@@ -350,7 +350,7 @@ impl<'a> Input<'a> {
 
     /// The event of a record nested too deeply to be read: its identity and its bytes.
     fn minimal(&self, id: &mut String, out: &mut Vec<u8>) -> Mapped {
-        let fingerprint = hash::bytes(self.bytes);
+        let fingerprint = hash::bytes(self.bytes).get();
         let own = shallow_id(self.bytes).filter(|own| own.len() <= ID_LIMIT);
         *id = own.map_or_else(|| format!("{fingerprint:016x}"), str::to_owned);
         let (text, _) = original::text(self.arena, self.bytes);
@@ -416,9 +416,9 @@ fn shallow_id(bytes: &[u8]) -> Option<&str> {
             b'}' | b']' => depth = depth.saturating_sub(1),
             b'"' => {
                 let start = at + 1;
-                let mut scanner = Scanner::new(bytes);
+                let mut scanner = Scanner::<false>::new(bytes);
                 scanner.at = start;
-                scanner.string().ok()?;
+                scanner.string()?;
                 at = scanner.at;
                 if depth == 1
                     && &bytes[start..at - 1] == b"Id"

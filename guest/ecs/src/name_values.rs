@@ -6,9 +6,10 @@ use bumpalo::collections::Vec as ArenaVec;
 
 use crate::event::{Event, Failure, Step, describe};
 use crate::hash;
+use crate::scan::Hash;
 use crate::table::members::Known;
 use crate::text::Text;
-use crate::value::{Kind, Pair, Value};
+use crate::value::{Kind, Pair, Value, Walk};
 
 /// Most names that robust mode turns into members; a real cmdlet has under a hundred. What is
 /// beyond stays in `event.original`.
@@ -50,10 +51,14 @@ fn wrap<'a>(event: &mut Event<'a>, known: Known, value: Value<'a>) {
 
 /// The object of an array of `{"Name", "Value"}`; the last value of a name wins.
 fn fold<'a>(event: &mut Event<'a>, value: Value<'a>, known: Known) -> Result<Value<'a>, Failure> {
+    let Value::Tree(tree) = value else {
+        return Ok(value);
+    };
     let mut names = Names::new(event.arena);
     let (mut odd, mut beyond) = (false, 0);
-    for element in value.elements() {
-        let pair = match name_value(element) {
+    let mut walk = Walk::new(tree);
+    while walk.next() {
+        let pair = match name_value(&mut walk) {
             Ok(Some(pair)) => pair,
             Ok(None) => continue,
             Err(what) if event.robust => {
@@ -86,19 +91,22 @@ fn fold<'a>(event: &mut Event<'a>, value: Value<'a>, known: Known) -> Result<Val
     Ok(Value::Pairs(names.pairs.into_bump_slice()))
 }
 
-/// The name and the value of an element; nothing when there is no value.
-fn name_value(element: Value<'_>) -> Result<Option<Pair<'_>>, String> {
-    if !element.is_object() {
-        return Err(format!("is {}, not an object", describe(element)));
+/// The name and the value of the element that stands here; nothing when there is no value.
+fn name_value<'a>(walk: &mut Walk<'a>) -> Result<Option<Pair<'a>>, String> {
+    if !walk.enter_object() {
+        let found = walk.value().map_or("nothing", describe);
+        return Err(format!("is {found}, not an object"));
     }
     let (mut name, mut value) = (None, None);
-    for pair in element.members() {
+    while walk.next() {
+        let Some(pair) = walk.pair() else { break };
         if pair.name.is("Name") {
             name = Some(pair.value);
         } else if pair.name.is("Value") {
             value = Some(pair.value);
         }
     }
+    walk.leave();
     match (name, value.filter(|value| !value.is_null())) {
         (_, None) => Ok(None),
         (Some(Value::Text(name)), Some(value)) => Ok(Some(Pair { name, value })),
@@ -113,18 +121,20 @@ pub(crate) fn modified(event: &mut Event<'_>) -> Step {
     let Some(value) = event.get(known) else {
         return Ok(());
     };
-    match value.kind() {
-        Kind::Array => {}
-        Kind::Text => {
-            wrap(event, known, value);
-            return Ok(());
-        }
-        _ => return Ok(()),
+    if value.kind() == Kind::Text {
+        wrap(event, known, value);
+    }
+    let Value::Tree(tree) = value else {
+        return Ok(());
+    };
+    if value.is_object() {
+        return Ok(());
     }
     let mut names = Names::new(event.arena);
     let mut odd = false;
-    for element in value.elements() {
-        match change(event.arena, element) {
+    let mut walk = Walk::new(tree);
+    while walk.next() {
+        match change(event.arena, &mut walk) {
             Ok(Some(pair)) => names.put(pair),
             Ok(None) => {}
             Err(what) if event.robust => {
@@ -150,16 +160,18 @@ pub(crate) fn modified(event: &mut Event<'_>) -> Step {
     Ok(())
 }
 
-/// One changed property, when both its values are there.
-fn change<'a>(arena: &'a Bump, element: Value<'a>) -> Result<Option<Pair<'a>>, &'static str> {
-    if let Value::Text(name) = element {
-        return Ok(Some(Pair {
+/// The changed property that stands here, when both its values are there.
+fn change<'a>(arena: &'a Bump, walk: &mut Walk<'a>) -> Result<Option<Pair<'a>>, &'static str> {
+    if !walk.enter_object() {
+        let name = walk.value().and_then(Value::text);
+        return Ok(name.map(|name| Pair {
             name: sanitise(arena, name),
             value: Value::Pairs(&[]),
         }));
     }
     let (mut name, mut old, mut new) = (None, None, None);
-    for pair in element.members() {
+    while walk.next() {
+        let Some(pair) = walk.pair() else { break };
         match pair.name.escaped {
             b"Name" => name = Some(pair.value),
             b"OldValue" => old = Some(pair).filter(|pair| !pair.value.is_null()),
@@ -167,6 +179,7 @@ fn change<'a>(arena: &'a Bump, element: Value<'a>) -> Result<Option<Pair<'a>>, &
             _ => {}
         }
     }
+    walk.leave();
     let (Some(old), Some(new)) = (old, new) else {
         return Ok(None);
     };
@@ -202,7 +215,7 @@ fn sanitise<'a>(arena: &'a Bump, name: Text<'a>) -> Text<'a> {
 struct Names<'a> {
     arena: &'a Bump,
     pairs: ArenaVec<'a, Pair<'a>>,
-    hashes: ArenaVec<'a, u64>,
+    hashes: ArenaVec<'a, Hash>,
     /// Open addressing over the rows (plus one), once there are many.
     index: ArenaVec<'a, u32>,
 }
@@ -221,11 +234,10 @@ impl<'a> Names<'a> {
     }
 
     fn find(&self, name: Text<'a>) -> Option<usize> {
-        let hash = hash::bytes(name.decode(self.arena));
-        self.row(hash, name)
+        self.row(hash::bytes(name.decode(self.arena)), name)
     }
 
-    fn row(&self, hash: u64, name: Text<'a>) -> Option<usize> {
+    fn row(&self, hash: Hash, name: Text<'a>) -> Option<usize> {
         let same =
             |row: usize| self.hashes[row] == hash && self.pairs[row].name.same(name, self.arena);
         if self.index.is_empty() {
@@ -242,8 +254,8 @@ impl<'a> Names<'a> {
         None
     }
 
-    fn slot(&self, hash: u64) -> usize {
-        usize::try_from(hash >> 32).unwrap_or(0) % self.index.len()
+    fn slot(&self, hash: Hash) -> usize {
+        usize::try_from(hash.get() >> 32).unwrap_or(0) % self.index.len()
     }
 
     fn put(&mut self, pair: Pair<'a>) {
