@@ -6,6 +6,7 @@
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
+use crate::bytes::put;
 use crate::scan::{EMPTY, NUMBER, Scanner};
 use crate::value::Tree;
 
@@ -13,7 +14,7 @@ use crate::value::Tree;
 pub(crate) fn write_tree(tree: Tree<'_>, prune: bool, out: &mut Vec<u8>) -> bool {
     let changes = if prune { EMPTY } else { 0 } | if tree.quoted { NUMBER } else { 0 };
     if tree.flags & changes == 0 {
-        out.extend_from_slice(tree.json);
+        put(out, tree.json);
         return true;
     }
     let mut cleaner = Cleaner {
@@ -66,7 +67,7 @@ impl Cleaner<'_, '_> {
 
     /// Writes what is kept up to `end`.
     fn flush(&mut self, end: usize) {
-        self.out.extend_from_slice(&self.json[self.run..end]);
+        put(self.out, &self.json[self.run..end]);
         self.run = end;
     }
 

@@ -14,6 +14,7 @@
 
 mod address;
 mod block;
+mod bytes;
 mod clean;
 mod codes;
 mod common;
