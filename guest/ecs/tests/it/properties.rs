@@ -237,7 +237,11 @@ fn check_limits(event: &Value, options: &Options) {
 const KEPT: &[&str] = &["Scope", "Severity", "UserType", "Comments", "UserId"];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_record_always_gives_an_event(record in record(), options in options()) {
@@ -253,7 +257,10 @@ proptest! {
 
     #[test]
     fn a_damaged_record_gives_an_event_or_a_rejection(
-        record in record(), options in options(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+        record in record(),
+        options in options(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
     ) {
         let mut bytes = Value::Object(record).to_string().into_bytes();
         let index = at.index(bytes.len());
@@ -315,8 +322,9 @@ proptest! {
         record.insert("Id".into(), json!("a"));
         record.insert("CreationTime".into(), json!("2026-03-04T05:06:07"));
         for profile in [Profile::Newer, Profile::V1_7_1] {
-            let reference = Options { profile, error_mode: ErrorMode::Reference, ..Options::default() };
             let robust = Options { profile, ..Options::default() };
+            let error_mode = ErrorMode::Reference;
+            let reference = Options { error_mode, ..robust.clone() };
             let text = Value::Object(record.clone()).to_string();
             let expected = map(&reference, text.as_bytes()).unwrap();
             let found = map(&robust, text.as_bytes()).unwrap();
