@@ -13,6 +13,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, InstancePre};
 
+use call::bounded;
 pub use call::{PluginSource, TenantContext};
 pub use transform::{PluginTransform, TransformStage, Transformed};
 
@@ -185,14 +186,16 @@ impl Plugin {
         let mut call = call::Bare::start(self, export, &limits).await?;
         let described = match &mut call.world {
             call::World::Source(source) => {
-                source.sluicegate_plugin_source().call_describe(&mut call.store).await
+                let source = source.sluicegate_plugin_source();
+                bounded(&call.wall, source.call_describe(&mut call.store)).await
             }
             call::World::Transform(transform) => {
-                transform.sluicegate_plugin_transform().call_describe(&mut call.store).await
+                let transform = transform.sluicegate_plugin_transform();
+                bounded(&call.wall, transform.call_describe(&mut call.store)).await
             }
         };
         let wit::Descriptor { name, version, config_schema } =
-            described.map_err(|error| call.fault(&self.name, "describe", &error, &limits))?;
+            call.answer(&self.name, "describe", described, &limits)?;
         Ok(Descriptor { name, version, config_schema })
     }
 
@@ -207,15 +210,14 @@ impl Plugin {
         let checked = match &mut call.world {
             call::World::Source(source) => {
                 let source = source.sluicegate_plugin_source();
-                source.call_check_config(&mut call.store, config).await
+                bounded(&call.wall, source.call_check_config(&mut call.store, config)).await
             }
             call::World::Transform(transform) => {
                 let transform = transform.sluicegate_plugin_transform();
-                transform.call_check_config(&mut call.store, config).await
+                bounded(&call.wall, transform.call_check_config(&mut call.store, config)).await
             }
         };
-        let found =
-            checked.map_err(|error| call.fault(&self.name, "check-config", &error, &limits))?;
+        let found = call.answer(&self.name, "check-config", checked, &limits)?;
         Ok(found.into_iter().map(Diagnostic::from).collect())
     }
 }

@@ -84,11 +84,14 @@ async fn discover(
     let Discovery { splits, next, watermark_ms, gaps, state } =
         shared.source.discover(stream, state).await?;
     let lost = gaps.clone();
+    let unchanged = state.is_empty();
     let found = Found { splits, state, watermark_ms, gaps };
     let new =
         ledger.discovered(key, found, shared.engine.clock.now_ms()).await.map_err(trouble)?;
     shared.change(|outcome| outcome.discovered += new);
     shared.well();
     lost.iter().for_each(|loss| shared.declare(loss));
-    Ok(next)
+    // With nothing new and the same state the next call would do the same again, for ever and at full speed.
+    let stuck = next == Next::Again && new == 0 && unchanged;
+    Ok(if stuck { Next::At(shared.engine.clock.now_ms()) } else { next })
 }

@@ -338,6 +338,11 @@ impl PluginSource {
         state: BTreeMap<String, Option<Vec<u8>>>,
     ) -> Result<Discovery, Failure> {
         let exports::Discovery { splits, next, watermark, gaps } = found;
+        let (count, most) = (splits.len(), self.context.limits.splits);
+        if count > most as usize {
+            let rule = format!("at most {most} are allowed (`limits.splits_per_call`)");
+            return Err(Failure::Internal(format!("it found {count} splits; {rule}")));
+        }
         let key = StreamKey::new(&self.context.tenant, &stream.name);
         let declared_ms = self.context.clock.now_ms();
         let splits: Result<Vec<Split>, Failure> = splits.into_iter().map(checked).collect();
@@ -397,6 +402,10 @@ impl From<wit::Failure> for Failure {
     }
 }
 
+/// Longest time that a call without tenant may take. Such calls are pure and answer at once; before them nothing
+/// starts, so one that waits must not hold everything up.
+const BARE_WALL: Duration = Duration::from_secs(10);
+
 /// Whichever world a plugin has, for the calls that both have.
 pub(super) enum World {
     Source(SourcePlugin),
@@ -407,6 +416,7 @@ pub(super) enum World {
 pub(super) struct Bare {
     pub world: World,
     pub store: Store<Call>,
+    pub wall: WallBudget,
 }
 
 impl Bare {
@@ -415,32 +425,41 @@ impl Bare {
         let log = GuestLog::new(&plugin.name, String::new(), limits.log_lines);
         let call = Call { log, ..bare(&clock) };
         let mut store = plugin.sandbox.store(call, limits);
+        let wall = WallBudget::start(BARE_WALL);
         let world = match (export, &plugin.source, &plugin.transform) {
-            (Export::Source, Some(pre), _) => {
-                pre.instantiate_async(&mut store).await.map(World::Source)
-            }
-            (Export::Transform, _, Some(pre)) => {
-                pre.instantiate_async(&mut store).await.map(World::Transform)
-            }
+            (Export::Source, Some(pre), _) => bounded(&wall, pre.instantiate_async(&mut store))
+                .await
+                .map(|made| made.map(World::Source)),
+            (Export::Transform, _, Some(pre)) => bounded(&wall, pre.instantiate_async(&mut store))
+                .await
+                .map(|made| made.map(World::Transform)),
             _ => return Err(incompatible(&plugin.name, "it does not export what is asked of it")),
         };
-        match world {
-            Ok(world) => Ok(Self { world, store }),
-            Err(error) => {
-                let why = explain(&error, store.data(), limits);
-                Err(Error::config(format!("plugin `{}` does not start: {why}", plugin.name)))
-            }
-        }
+        let why = match world {
+            Some(Ok(world)) => return Ok(Self { world, store, wall }),
+            Some(Err(error)) => explain(&error, store.data(), limits),
+            None => too_long(),
+        };
+        Err(Error::config(format!("plugin `{}` does not start: {why}", plugin.name)))
     }
 
-    pub fn fault(
+    /// The answer of a call, or what ended it.
+    pub fn answer<T>(
         &self,
         plugin: &str,
         function: &str,
-        error: &wasmtime::Error,
+        answer: Option<wasmtime::Result<T>>,
         limits: &Limits,
-    ) -> Error {
-        let why = explain(error, self.store.data(), limits);
-        Error::config(format!("plugin `{plugin}` was stopped in `{function}`: {why}"))
+    ) -> Result<T, Error> {
+        let why = match answer {
+            Some(Ok(answer)) => return Ok(answer),
+            Some(Err(error)) => explain(&error, self.store.data(), limits),
+            None => too_long(),
+        };
+        Err(Error::config(format!("plugin `{plugin}` was stopped in `{function}`: {why}")))
     }
+}
+
+fn too_long() -> String {
+    format!("it took longer than {} s", BARE_WALL.as_secs())
 }
