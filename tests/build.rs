@@ -31,18 +31,22 @@ fn run() -> Result<(), String> {
     let built = build(&plugins, &out)?;
     let components = out.join("plugins");
     fs::create_dir_all(&components).map_err(|error| cannot("make", &components, &error))?;
-    let mut tests = String::from("const TESTED: &[fn()] = &[");
+    let mut tests = String::from("[");
     for name in guests(&plugins)? {
         let module = built.join(format!("{name}.wasm"));
         let module = fs::read(&module).map_err(|error| cannot("read", &module, &error))?;
         let path = components.join(format!("{name}.wasm"));
-        fs::write(&path, encode(&name, &module)?).map_err(|error| cannot("write", &path, &error))?;
+        fs::write(&path, encode(&name, &module)?)
+            .map_err(|error| cannot("write", &path, &error))?;
         let _ = write!(tests, "{name}, ");
     }
-    tests.push_str("];\n");
+    tests.push_str("]\n");
     let path = out.join("faults.rs");
     fs::write(&path, tests).map_err(|error| cannot("write", &path, &error))?;
-    println!("cargo:rustc-env=SLUICEGATE_PLUGINS={}", components.display());
+    println!(
+        "cargo:rustc-env=SLUICEGATE_PLUGINS={}",
+        components.display()
+    );
     Ok(())
 }
 
@@ -51,19 +55,40 @@ fn build(plugins: &Path, out: &Path) -> Result<PathBuf, String> {
     ensure_target()?;
     // OUT_DIR is `<target>/<profile>/build/<package>/out`. A folder of its own, because cargo holds a lock on the
     // other, and one for all profiles, because a guest is the same for all of them.
-    let target = out.ancestors().nth(4).ok_or("OUT_DIR is not inside a target folder")?;
+    let target = out
+        .ancestors()
+        .nth(4)
+        .ok_or("OUT_DIR is not inside a target folder")?;
     let target = target.join("plugins");
     let mut cargo = Command::new(variable("CARGO")?);
     cargo.current_dir(plugins);
-    cargo.args(["build", "--release", "--locked", "--target", TARGET, "--target-dir"]).arg(&target);
+    cargo
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--target",
+            TARGET,
+            "--target-dir",
+        ])
+        .arg(&target);
     // What the outer build sets for its own target (clippy's wrapper, coverage flags) is not for the guests.
-    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER"] {
+    for name in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTC_WRAPPER",
+    ] {
         cargo.env_remove(name);
     }
-    let output = cargo.output().map_err(|error| format!("cannot start cargo: {error}"))?;
+    let output = cargo
+        .output()
+        .map_err(|error| format!("cannot start cargo: {error}"))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("the fault guests (tests/plugins) did not build:\n{words}"));
+        return Err(format!(
+            "the fault guests (tests/plugins) did not build:\n{words}"
+        ));
     }
     Ok(target.join(TARGET).join("release"))
 }
@@ -87,11 +112,15 @@ fn ensure_target() -> Result<(), String> {
         return Ok(());
     }
     // Whether that worked is asked of the compiler itself.
-    let _ = Command::new("rustup").args(["target", "add", TARGET]).output();
+    let _ = Command::new("rustup")
+        .args(["target", "add", TARGET])
+        .output();
     if target_installed()? {
         return Ok(());
     }
-    Err(format!("the Rust target {TARGET} is missing: run `rustup target add {TARGET}`"))
+    Err(format!(
+        "the Rust target {TARGET} is missing: run `rustup target add {TARGET}`"
+    ))
 }
 
 fn target_installed() -> Result<bool, String> {

@@ -36,20 +36,28 @@ fn refused(text: &str, words: &[&str]) {
     ended.says(&["error: ", "\n  where: ", "\n  help: "]);
     assert_eq!(ended.stderr, run("run --once").stderr);
     assert!(ended.stdout.is_empty());
-    assert!(!folder.path().join("sluicegate-state").exists(), "a refused pipeline leaves no state");
+    assert!(
+        !folder.path().join("sluicegate-state").exists(),
+        "a refused pipeline leaves no state"
+    );
 }
 
 #[test]
 fn a_good_pipeline_is_good() {
     let folder = folder();
     std::fs::write(folder.path().join("contoso.yaml"), GOOD).unwrap();
-    let command = sluicegate(&folder).args("validate contoso.yaml").env("CONTOSO_SECRET", "known");
+    let command = sluicegate(&folder)
+        .args("validate contoso.yaml")
+        .env("CONTOSO_SECRET", "known");
     assert_eq!(command.run().expect(0).text(), "contoso.yaml: ok\n");
 }
 
 #[test]
 fn a_misspelt_key_is_named_with_what_was_meant() {
-    refused(&GOOD.replace("tenants:", "tennants:"), &["`tennants`", "contoso.yaml:4", "`tenants`"]);
+    refused(
+        &GOOD.replace("tenants:", "tennants:"),
+        &["`tennants`", "contoso.yaml:4", "`tenants`"],
+    );
 }
 
 #[test]
@@ -60,18 +68,27 @@ fn a_wrong_type_is_named_with_its_place() {
 
 #[test]
 fn an_unknown_plugin_is_named() {
-    refused(&GOOD.replace("plugin: o365", "plugin: o356"), &["`o356`", "contoso.yaml:2", "o365"]);
+    refused(
+        &GOOD.replace("plugin: o365", "plugin: o356"),
+        &["`o356`", "contoso.yaml:2", "o365"],
+    );
 }
 
 #[test]
 fn a_config_that_the_plugin_refuses_is_named_with_its_place() {
     let text = GOOD.replace("Audit.General", "Audit.Exchnage");
-    refused(&text, &["`Audit.Exchnage`", "contoso.yaml:3", "`Audit.Exchange`"]);
+    refused(
+        &text,
+        &["`Audit.Exchnage`", "contoso.yaml:3", "`Audit.Exchange`"],
+    );
 }
 
 #[test]
 fn a_missing_secret_is_named_but_not_printed() {
-    refused(&GOOD.replace("CONTOSO_SECRET", "NOWHERE"), &["NOWHERE", "contoso.yaml:10"]);
+    refused(
+        &GOOD.replace("CONTOSO_SECRET", "NOWHERE"),
+        &["NOWHERE", "contoso.yaml:10"],
+    );
     let text = GOOD.replace("env: CONTOSO_SECRET", "file: nowhere.secret");
     refused(&text, &["nowhere.secret", "contoso.yaml:10"]);
 }
@@ -81,8 +98,16 @@ fn a_host_that_is_not_granted_is_refused_at_load() {
     let folder = folder();
     let plugin = guest("dial_out");
     Pipeline::plugin("dialler", &plugin.to_string_lossy()).write(folder.path());
-    let ended = sluicegate(&folder).args("validate dialler.yaml").run().expect(78);
-    ended.says(&["plugin `dial_out`", "wasi:http", "dialler.yaml:", "`source.grants.http`"]);
+    let ended = sluicegate(&folder)
+        .args("validate dialler.yaml")
+        .run()
+        .expect(78);
+    ended.says(&[
+        "plugin `dial_out`",
+        "wasi:http",
+        "dialler.yaml:",
+        "`source.grants.http`",
+    ]);
 }
 
 #[test]
@@ -122,24 +147,43 @@ fn shipped(path: &Path) {
     let folder = folder();
     let mut command = sluicegate(&folder).arg("validate").arg(path);
     for part in text.split("env: ").skip(1) {
-        let name: String =
-            part.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+        let name: String = part
+            .chars()
+            .take_while(|c| c.is_ascii_alphanumeric() || *c == '_')
+            .collect();
         command = command.env(&name, "known");
     }
     let ended = command.run();
     if ended.code == Some(0) {
         return;
     }
-    let errors: Vec<_> =
-        ended.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
-    let only_files = errors.iter().all(|error| error.contains("/etc/sluicegate/"));
-    assert!(only_files && !errors.is_empty(), "{}: {}", path.display(), ended.stderr);
+    let errors: Vec<_> = ended
+        .stderr
+        .lines()
+        .filter(|line| line.starts_with("error: "))
+        .collect();
+    let only_files = errors
+        .iter()
+        .all(|error| error.contains("/etc/sluicegate/"));
+    assert!(
+        only_files && !errors.is_empty(),
+        "{}: {}",
+        path.display(),
+        ended.stderr
+    );
 }
 
 #[test]
 fn a_wrong_command_line_exits_64() {
     let folder = folder();
-    for wrong in ["", "rnu", "run", "run --twice x.yaml", "transform --config", "-q -v demo"] {
+    for wrong in [
+        "",
+        "rnu",
+        "run",
+        "run --twice x.yaml",
+        "transform --config",
+        "-q -v demo",
+    ] {
         let ended = sluicegate(&folder).args(wrong).run();
         assert_eq!(ended.code, Some(64), "`{wrong}`: {}", ended.stderr);
         assert!(!ended.stderr.is_empty(), "`{wrong}` says nothing");

@@ -8,13 +8,26 @@ use crate::{folder, root, sluicegate};
 /// Every page of ours.
 fn pages() -> Vec<PathBuf> {
     let listed = std::process::Command::new("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard", "*.md"])
+        .args([
+            "ls-files",
+            "--cached",
+            "--others",
+            "--exclude-standard",
+            "*.md",
+        ])
         .current_dir(root())
         .output();
     let listed = listed.expect("a checkout has git");
     let text = String::from_utf8(listed.stdout).unwrap();
-    let pages: Vec<_> = text.lines().map(|line| root().join(line)).filter(|path| path.exists()).collect();
-    assert!(pages.iter().any(|page| page.ends_with("tests/README.md")), "{pages:?}");
+    let pages: Vec<_> = text
+        .lines()
+        .map(|line| root().join(line))
+        .filter(|path| path.exists())
+        .collect();
+    assert!(
+        pages.iter().any(|page| page.ends_with("tests/README.md")),
+        "{pages:?}"
+    );
     pages
 }
 
@@ -23,7 +36,11 @@ fn relative_links_lead_somewhere() {
     let mut broken = Vec::new();
     for page in pages() {
         let text = std::fs::read_to_string(&page).unwrap();
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             let file = target.split('#').next().unwrap_or_default();
             if file.is_empty() || file.contains("://") || file.starts_with("mailto:") {
                 continue;
@@ -41,9 +58,15 @@ fn relative_links_lead_somewhere() {
 fn commands() -> BTreeSet<String> {
     let folder = folder();
     let ended = sluicegate(&folder).args("--help").run().expect(0);
-    let list = ended.text().split("Commands:").nth(1).expect("the help lists commands");
+    let list = ended
+        .text()
+        .split("Commands:")
+        .nth(1)
+        .expect("the help lists commands");
     let list = list.split("Options:").next().unwrap_or_default();
-    let names = list.lines().filter_map(|line| line.split_whitespace().next());
+    let names = list
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
     names.map(str::to_owned).collect()
 }
 
@@ -58,8 +81,10 @@ fn pages_name_only_commands_that_exist() {
         for line in text.lines() {
             // A command stands at the start of a line of a block, or in backticks.
             for rest in line.split("sluicegate ").skip(1) {
-                let word: String =
-                    rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '-').collect();
+                let word: String = rest
+                    .chars()
+                    .take_while(|c| c.is_ascii_lowercase() || *c == '-')
+                    .collect();
                 let before = line.split("sluicegate ").next().unwrap_or_default();
                 let typed = before.is_empty() || before.ends_with('`') || before.ends_with("$ ");
                 if !typed || word.is_empty() || word.starts_with('-') {

@@ -23,7 +23,10 @@ use tempfile::TempDir;
 /// The root of the repository.
 fn root() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("the tests stand in the repository").to_owned()
+    tests
+        .parent()
+        .expect("the tests stand in the repository")
+        .to_owned()
 }
 
 /// A folder of a test's own; gone with the value.
@@ -47,7 +50,10 @@ fn cache() -> &'static Path {
     CACHE.get_or_init(|| {
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
         std::fs::create_dir_all(&cache).expect("cargo's folder for tests can be written");
-        let _ = Sluicegate::new(program(), &cache, &cache).args("inspect o365").run().expect(0);
+        let _ = Sluicegate::new(program(), &cache, &cache)
+            .args("inspect o365")
+            .run()
+            .expect(0);
         cache
     })
 }

@@ -14,23 +14,36 @@ fn the_demo_needs_nothing_and_prints_only_events() {
     assert!(delivered.repeated().is_empty());
     for event in &delivered.events {
         for pointer in ["/@timestamp", "/event/id", "/event/action", "/ecs/version"] {
-            assert!(event.pointer(pointer).is_some_and(Value::is_string), "{pointer}: {event}");
+            assert!(
+                event.pointer(pointer).is_some_and(Value::is_string),
+                "{pointer}: {event}"
+            );
         }
     }
-    ended.says(&["2 tenant(s)", "100 split(s)", "2000 event(s)", "state is kept in"]);
+    ended.says(&[
+        "2 tenant(s)",
+        "100 split(s)",
+        "2000 event(s)",
+        "state is kept in",
+    ]);
 }
 
 #[test]
 fn the_demo_delivers_records_that_it_is_given() {
     let folder = folder();
     let mut lines = String::new();
-    let mut ids: Vec<_> = (0..137).map(|number| format!("00000000-0000-4000-8000-{number:012}")).collect();
+    let mut ids: Vec<_> = (0..137)
+        .map(|number| format!("00000000-0000-4000-8000-{number:012}"))
+        .collect();
     for id in &ids {
         lines.push_str(&record(id).to_string());
         lines.push('\n');
     }
     std::fs::write(folder.path().join("mine.ndjson"), lines).unwrap();
-    let ended = sluicegate(&folder).args("demo --records mine.ndjson").run().expect(0);
+    let ended = sluicegate(&folder)
+        .args("demo --records mine.ndjson")
+        .run()
+        .expect(0);
     let delivered = Delivered::parse(&ended.stdout);
     let mut found = delivered.ids();
     found.sort_unstable();
@@ -40,7 +53,9 @@ fn the_demo_delivers_records_that_it_is_given() {
 
 #[test]
 fn transform_takes_every_shape_that_records_come_in() {
-    let records: Vec<_> = (0..25).map(|number| record(&format!("id-{number}"))).collect();
+    let records: Vec<_> = (0..25)
+        .map(|number| record(&format!("id-{number}")))
+        .collect();
     let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
     let array = Value::from(records.clone());
     let shapes = [
@@ -48,12 +63,19 @@ fn transform_takes_every_shape_that_records_come_in() {
         ("one a line, no last newline", lines.trim_end().to_owned()),
         ("an array", array.to_string()),
         ("an array, printed for people", format!("{array:#}")),
-        ("arrays one behind the other", format!("{array}\n").replace("},{", "}]\n[{")),
+        (
+            "arrays one behind the other",
+            format!("{array}\n").replace("},{", "}]\n[{"),
+        ),
         ("a byte-order mark before it", format!("\u{feff}{array}")),
         ("wrapped", json!({ "value": array }).to_string()),
     ];
     let folder = folder();
-    let expected = sluicegate(&folder).args("transform").input(lines).run().expect(0);
+    let expected = sluicegate(&folder)
+        .args("transform")
+        .input(lines)
+        .run()
+        .expect(0);
     assert_eq!(Delivered::parse(&expected.stdout).ids().len(), 25);
     for (shape, input) in shapes {
         let ended = sluicegate(&folder).args("transform").input(input).run();
@@ -67,7 +89,9 @@ fn transform_keeps_what_it_cannot_map_and_says_so() {
     let folder = folder();
     let good = record("good");
     let input = format!("{good}\n{{\"Id\": broken}}\n{}\n", record("also-good"));
-    let command = sluicegate(&folder).args("transform --rejected bad.ndjson").input(input);
+    let command = sluicegate(&folder)
+        .args("transform --rejected bad.ndjson")
+        .input(input);
     let ended = command.run().expect(65);
     assert_eq!(Delivered::parse(&ended.stdout).ids(), ["good", "also-good"]);
     ended.says(&["1 rejected"]);

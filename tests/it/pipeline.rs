@@ -13,22 +13,52 @@ fn every_event_of_every_tenant_comes_once() {
     let office = Simulated::start(Office::builder(11).tenants(2).blobs(60).events_per_blob(10));
     let folder = folder();
     let pipeline = Pipeline::o365("contoso", &office);
-    let ended = pipeline.give(sluicegate(&folder).args("run --once")).run().expect(0);
-    ended.says(&["2 tenant(s)", "1200 event(s) delivered", "0 declared loss(es)"]);
-    assert!(ended.stdout.is_empty(), "standard output belongs to the stdout sink");
+    let ended = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
+    ended.says(&[
+        "2 tenant(s)",
+        "1200 event(s) delivered",
+        "0 declared loss(es)",
+    ]);
+    assert!(
+        ended.stdout.is_empty(),
+        "standard output belongs to the stdout sink"
+    );
     let delivered = Delivered::read(&folder.path().join("contoso.ndjson"));
     let verdict = office.judge(&delivered);
     assert!(verdict.is_clean() && verdict.owed == 1_200, "{verdict:?}");
-    assert!(delivered.repeated().is_empty(), "{:?}", delivered.repeated());
+    assert!(
+        delivered.repeated().is_empty(),
+        "{:?}",
+        delivered.repeated()
+    );
     let stats = office.stats();
-    assert_eq!((stats.without_publisher, stats.wide_windows, stats.leaked_tokens), (0, 0, 0));
-    assert_eq!(stats.repeated_downloads, 0, "nothing is fetched twice without need");
+    assert_eq!(
+        (
+            stats.without_publisher,
+            stats.wide_windows,
+            stats.leaked_tokens
+        ),
+        (0, 0, 0)
+    );
+    assert_eq!(
+        stats.repeated_downloads, 0,
+        "nothing is fetched twice without need"
+    );
 
     // A second run finds nothing new and changes nothing.
     let before = std::fs::read(folder.path().join("contoso.ndjson")).unwrap();
-    let ended = pipeline.give(sluicegate(&folder).args("run --once")).run().expect(0);
+    let ended = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
     ended.says(&["0 event(s) delivered"]);
-    assert_eq!(std::fs::read(folder.path().join("contoso.ndjson")).unwrap(), before);
+    assert_eq!(
+        std::fs::read(folder.path().join("contoso.ndjson")).unwrap(),
+        before
+    );
 }
 
 #[test]
@@ -36,7 +66,10 @@ fn a_tenant_with_a_wrong_secret_fails_alone_and_says_what_to_do() {
     let office = Simulated::start(Office::builder(12).tenants(5).blobs(20).events_per_blob(5));
     let folder = folder();
     let pipeline = Pipeline::o365("many", &office).secret(3, "not-the-secret");
-    let ended = pipeline.give(sluicegate(&folder).args("run --once")).run().expect(75);
+    let ended = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(75);
     let names = office.tenants(|tenant| tenant.name.clone());
     let delivered = Delivered::read(&folder.path().join("many.ndjson"));
     for (index, name) in names.iter().enumerate() {
@@ -46,9 +79,16 @@ fn a_tenant_with_a_wrong_secret_fails_alone_and_says_what_to_do() {
         });
         if index == 3 {
             assert_eq!(verdict.delivered, 0, "{verdict:?}");
-            assert!(incomplete, "the failing tenant is not named:\n{}", ended.stderr);
+            assert!(
+                incomplete,
+                "the failing tenant is not named:\n{}",
+                ended.stderr
+            );
         } else {
-            assert!(verdict.is_clean() && verdict.delivered == 100, "{name}: {verdict:?}");
+            assert!(
+                verdict.is_clean() && verdict.delivered == 100,
+                "{name}: {verdict:?}"
+            );
             assert!(!incomplete, "`{name}` is complete:\n{}", ended.stderr);
         }
     }
@@ -62,7 +102,10 @@ fn a_stream_without_permission_stops_no_other() {
     office.change(|office| office.tenant_mut(0).denied.push(ContentType::Exchange));
     let folder = folder();
     let pipeline = Pipeline::o365("denied", &office);
-    let ended = pipeline.give(sluicegate(&folder).args("run --once")).run().expect(75);
+    let ended = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(75);
     ended.says(&["Audit.Exchange"]);
     let delivered = Delivered::read(&folder.path().join("denied.ndjson"));
     let verdict = office.judge(&delivered);
@@ -74,17 +117,27 @@ fn a_filter_drops_what_it_names_and_nothing_else() {
     let office = Simulated::start(Office::builder(14).blobs(25).events_per_blob(8));
     let folder = folder();
     let all = Pipeline::o365("all", &office);
-    let _ = all.give(sluicegate(&folder).args("run --once")).run().expect(0);
+    let _ = all
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
     let all = Delivered::read(&folder.path().join("all.ndjson"));
     let provider = |event: &Value| event.pointer("/event/provider").cloned();
     let dropped = provider(&all.events[0]).expect("every event names its provider");
-    let some = Pipeline::o365("some", &office)
-        .stage(&format!("filter: {{ drop: {{ event.provider: {dropped} }} }}"));
-    let ended = some.give(sluicegate(&folder).args("run --once")).run().expect(0);
+    let some = Pipeline::o365("some", &office).stage(&format!(
+        "filter: {{ drop: {{ event.provider: {dropped} }} }}"
+    ));
+    let ended = some
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
     let some = Delivered::read(&folder.path().join("some.ndjson"));
     let kept = |event: &&Value| provider(event) != Some(dropped.clone());
     let wanted: BTreeMap<_, _> = by_id(all.events.iter().filter(kept));
-    assert!(!wanted.is_empty() && wanted.len() < all.events.len(), "the filter has work to do");
+    assert!(
+        !wanted.is_empty() && wanted.len() < all.events.len(),
+        "the filter has work to do"
+    );
     assert_eq!(by_id(some.events.iter()), wanted);
     let gone = all.events.len() - wanted.len();
     ended.says(&[&format!("{gone} dropped by stages")]);
@@ -95,12 +148,20 @@ fn a_wasm_stage_maps_as_the_source_does() {
     let office = Simulated::start(Office::builder(15).blobs(15).events_per_blob(8));
     let folder = folder();
     let direct = Pipeline::o365("direct", &office);
-    let _ = direct.give(sluicegate(&folder).args("run --once")).run().expect(0);
+    let _ = direct
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
     let direct = Delivered::read(&folder.path().join("direct.ndjson"));
     let types = "content_types: [Audit.AzureActiveDirectory, Audit.Exchange, Audit.SharePoint, \
                  Audit.General, DLP.All], profile: raw";
-    let staged = Pipeline::o365("staged", &office).config(types).stage("wasm: { plugin: o365 }");
-    let _ = staged.give(sluicegate(&folder).args("run --once")).run().expect(0);
+    let staged = Pipeline::o365("staged", &office)
+        .config(types)
+        .stage("wasm: { plugin: o365 }");
+    let _ = staged
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
     let staged = Delivered::read(&folder.path().join("staged.ndjson"));
     assert_eq!(by_id(staged.events.iter()), by_id(direct.events.iter()));
 }
@@ -110,7 +171,10 @@ fn every_sink_gets_every_event() {
     let office = Simulated::start(Office::builder(16).blobs(20).events_per_blob(5));
     let folder = folder();
     let pipeline = Pipeline::o365("two", &office).sink("stdout: {}");
-    let ended = pipeline.give(sluicegate(&folder).args("run --once")).run().expect(0);
+    let ended = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
     let file = Delivered::read(&folder.path().join("two.ndjson"));
     let printed = Delivered::parse(&ended.stdout);
     assert_eq!(printed.events.len(), 100);
@@ -134,7 +198,10 @@ fn requests_stay_within_the_budget_of_a_minute() {
 fn by_id<'a>(events: impl Iterator<Item = &'a Value>) -> BTreeMap<String, Value> {
     let mut found = BTreeMap::new();
     for event in events {
-        let id = event.pointer("/event/id").and_then(Value::as_str).unwrap_or_default();
+        let id = event
+            .pointer("/event/id")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         let before = found.insert(id.to_owned(), without_arrival(event));
         assert!(before.is_none(), "`{id}` came twice");
     }

@@ -17,7 +17,10 @@ const LONGEST_MS: u64 = 900;
 
 /// Kills the command again and again, then lets it come to its end, and asks the oracle.
 fn killed_again_and_again(builder: Builder, seed: u64) {
-    let seed = std::env::var("SLUICEGATE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(seed);
+    let seed = std::env::var("SLUICEGATE_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or(seed);
     let mut random = fastrand::Rng::with_seed(seed);
     let office = Simulated::start(builder.latency(Duration::from_millis(60)));
     let folder = folder();
@@ -28,10 +31,15 @@ fn killed_again_and_again(builder: Builder, seed: u64) {
     let mut grew = 0;
     let mut length = 0;
     while kills < KILLS {
-        let running = pipeline.give(sluicegate(&folder).args("run --once")).start();
+        let running = pipeline
+            .give(sluicegate(&folder).args("run --once"))
+            .start();
         if running.ends_within(Duration::from_millis(random.u64(50..LONGEST_MS))) {
             let ended = running.end();
-            panic!("seed {seed}: only {kills} kills before the end: {}", ended.stderr);
+            panic!(
+                "seed {seed}: only {kills} kills before the end: {}",
+                ended.stderr
+            );
         }
         let _ = running.kill();
         kills += 1;
@@ -39,13 +47,26 @@ fn killed_again_and_again(builder: Builder, seed: u64) {
         grew += u32::from(now > length);
         length = now;
     }
-    assert!(grew >= 3, "seed {seed}: only {grew} of {KILLS} runs had written anything");
-    let ended = pipeline.give(sluicegate(&folder).args("run --once")).run().expect(0);
+    assert!(
+        grew >= 3,
+        "seed {seed}: only {grew} of {KILLS} runs had written anything"
+    );
+    let ended = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
     let delivered = Delivered::read(&file);
     let verdict = office.judge(&delivered);
-    assert!(verdict.is_clean() && verdict.owed > 0, "seed {seed}: {verdict:?}\n{}", ended.stderr);
+    assert!(
+        verdict.is_clean() && verdict.owed > 0,
+        "seed {seed}: {verdict:?}\n{}",
+        ended.stderr
+    );
     let repeated = delivered.repeated();
-    assert!(repeated.is_empty(), "seed {seed}: twice in the file: {repeated:?}");
+    assert!(
+        repeated.is_empty(),
+        "seed {seed}: twice in the file: {repeated:?}"
+    );
 }
 
 #[test]
@@ -62,7 +83,10 @@ fn nor_when_the_service_fails_as_well() {
         .with(Fault::Throttle, 0.01)
         .with(Fault::CopyInNext, 0.02)
         .with(Fault::ListedTwice, 0.1);
-    let office = Office::builder(22).blobs(300).events_per_blob(10).faults(faults);
+    let office = Office::builder(22)
+        .blobs(300)
+        .events_per_blob(10)
+        .faults(faults);
     killed_again_and_again(office, 22);
 }
 
@@ -80,14 +104,28 @@ fn a_term_signal_ends_what_is_under_way_and_exits_0() {
     ended.says(&["stopping after what is under way"]);
     let file = folder.path().join("drained.ndjson");
     let before = Delivered::read(&file).events.len();
-    assert!(before > 0, "nothing was delivered in three seconds:\n{}", ended.stderr);
-    let _ = pipeline.give(sluicegate(&folder).args("run --once")).run().expect(0);
+    assert!(
+        before > 0,
+        "nothing was delivered in three seconds:\n{}",
+        ended.stderr
+    );
+    let _ = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
     let delivered = Delivered::read(&file);
     let verdict = office.judge(&delivered);
     assert!(verdict.is_clean(), "{verdict:?}");
-    assert!(delivered.events.len() > before, "the stop came before the end");
+    assert!(
+        delivered.events.len() > before,
+        "the stop came before the end"
+    );
     // What was delivered before the stop was committed before it, too.
-    assert!(office.stats().repeated_downloads <= 4, "{:?}", office.stats());
+    assert!(
+        office.stats().repeated_downloads <= 4,
+        "{:?}",
+        office.stats()
+    );
 }
 
 #[test]

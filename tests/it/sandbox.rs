@@ -16,12 +16,11 @@ use tempfile::TempDir;
 
 use crate::{folder, guest, sluicegate};
 
-// One test function for each guest, named like it.
-#[allow(dead_code, reason = "it is there to be compiled: a guest without a test does not build")]
-const _: () = {
+/// One test function for each guest, named like it: a guest without a test does not build.
+const _: &[fn()] = {
     use faults::*;
     use load::*;
-    include!(concat!(env!("OUT_DIR"), "/faults.rs"));
+    &include!(concat!(env!("OUT_DIR"), "/faults.rs"))
 };
 
 /// What came of the one run.
@@ -40,7 +39,12 @@ type Case = (&'static str, &'static str, &'static str, &'static str);
 /// Limits are small where a test would have to wait for the usual ones.
 const CASES: [Case; 33] = [
     ("spin", "spin", "", "cpu_timeout: 100ms"),
-    ("spin_discover", "spin", "mode: discover", "cpu_timeout: 100ms"),
+    (
+        "spin_discover",
+        "spin",
+        "mode: discover",
+        "cpu_timeout: 100ms",
+    ),
     ("spin_fill", "spin", "mode: fill", "cpu_timeout: 100ms"),
     ("hoard", "hoard", "", "memory: 16MiB"),
     ("overflow", "overflow", "", ""),
@@ -48,7 +52,12 @@ const CASES: [Case; 33] = [
     ("trap_midway", "trap", "mode: midway", ""),
     ("trap_panic", "trap", "mode: panic", ""),
     ("nap", "nap", "", "call_timeout: 300ms"),
-    ("flood_log", "flood", "mode: log", "log_lines_per_second: 10"),
+    (
+        "flood_log",
+        "flood",
+        "mode: log",
+        "log_lines_per_second: 10",
+    ),
     ("flood_emit", "flood", "mode: emit", "output_bytes: 64KiB"),
     ("flood_empty", "flood", "mode: empty", "call_timeout: 500ms"),
     ("flood_entries", "flood", "mode: entries", ""),
@@ -63,9 +72,19 @@ const CASES: [Case; 33] = [
     ("lie_not_json", "lie", "mode: not_json", ""),
     ("lie_newline", "lie", "mode: newline", ""),
     ("lie_long_id", "lie", "mode: long_id", ""),
-    ("lie_big_event", "lie", "mode: big_event", "event_bytes: 64KiB"),
+    (
+        "lie_big_event",
+        "lie",
+        "mode: big_event",
+        "event_bytes: 64KiB",
+    ),
     ("lie_state_in_read", "lie", "mode: state_in_read", ""),
-    ("lie_many_splits", "lie", "mode: many_splits", "splits_per_call: 100"),
+    (
+        "lie_many_splits",
+        "lie",
+        "mode: many_splits",
+        "splits_per_call: 100",
+    ),
     ("lie_split_id", "lie", "mode: split_id", ""),
     ("lie_split_payload", "lie", "mode: split_payload", ""),
     ("lie_same_streams", "lie", "mode: same_streams", ""),
@@ -137,8 +156,13 @@ impl Run {
     #[track_caller]
     fn says(&self, words: &[&str]) {
         let held = |line: &str| words.iter().all(|word| line.contains(word));
-        let close: Vec<_> =
-            self.ended.stderr.lines().filter(|line| line.contains(words[0])).take(20).collect();
+        let close: Vec<_> = self
+            .ended
+            .stderr
+            .lines()
+            .filter(|line| line.contains(words[0]))
+            .take(20)
+            .collect();
         assert!(
             self.ended.stderr.lines().any(held),
             "no line has all of {words:?}; those with the first:\n{}",
@@ -149,14 +173,26 @@ impl Run {
     /// What a pipeline delivered.
     fn delivered(&self, pipeline: &str) -> Delivered {
         let path = self.folder.path().join(format!("{pipeline}.ndjson"));
-        if path.exists() { Delivered::read(&path) } else { Delivered::default() }
+        if path.exists() {
+            Delivered::read(&path)
+        } else {
+            Delivered::default()
+        }
     }
 
     /// The dead letters of a pipeline.
     fn dead_letters(&self, pipeline: &str) -> Delivered {
         let path: PathBuf = ["state", pipeline, "dead-letters"].iter().collect();
-        let path = self.folder.path().join(path).join(format!("{pipeline}.rejected.ndjson"));
-        if path.exists() { Delivered::read(&path) } else { Delivered::default() }
+        let path = self
+            .folder
+            .path()
+            .join(path)
+            .join(format!("{pipeline}.rejected.ndjson"));
+        if path.exists() {
+            Delivered::read(&path)
+        } else {
+            Delivered::default()
+        }
     }
 }
 
@@ -165,7 +201,11 @@ fn the_honest_get_everything() {
     let run = run();
     // Incomplete, because the plugins of the others are; no crash, no panic, no hang.
     assert_eq!(run.ended.code, Some(75), "{}", run.ended.stderr);
-    assert!(!run.ended.stderr.contains("panicked at"), "{}", run.ended.stderr);
+    assert!(
+        !run.ended.stderr.contains("panicked at"),
+        "{}",
+        run.ended.stderr
+    );
     let verdict = run.office.judge(&run.delivered("honest"));
     assert!(verdict.is_clean() && verdict.owed == 1_800, "{verdict:?}");
     run.says(&["honest: 3 tenant(s)", "1800 event(s) delivered"]);

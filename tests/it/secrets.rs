@@ -34,7 +34,11 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+        if path.is_dir() {
+            found.extend(files(&path))
+        } else {
+            found.push(path)
+        }
     }
     found
 }
@@ -43,16 +47,24 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 fn search(secrets: &[String], ended: &Ended, folder: &Path) {
     let mut places = vec![
         ("standard output".to_owned(), ended.stdout.clone()),
-        ("standard error".to_owned(), ended.stderr.clone().into_bytes()),
+        (
+            "standard error".to_owned(),
+            ended.stderr.clone().into_bytes(),
+        ),
     ];
     for path in files(folder) {
         places.push((path.display().to_string(), std::fs::read(&path).unwrap()));
     }
-    assert!(places.len() > 3, "there is a ledger and a file sink to look into");
+    assert!(
+        places.len() > 3,
+        "there is a ledger and a file sink to look into"
+    );
     for secret in secrets {
         for spelling in spellings(secret) {
             for (place, bytes) in &places {
-                let found = bytes.windows(spelling.len()).any(|part| part == spelling.as_bytes());
+                let found = bytes
+                    .windows(spelling.len())
+                    .any(|part| part == spelling.as_bytes());
                 assert!(!found, "a secret stands in {place}, spelt `{spelling}`");
             }
         }
@@ -66,7 +78,11 @@ fn the_loudest_log_of_a_troubled_run_holds_no_secret() {
         .with(Fault::Unauthorized, 0.1)
         .with(Fault::BadToken, 0.1)
         .with(Fault::HtmlBody, 0.05);
-    let builder = Office::builder(41).tenants(2).blobs(30).events_per_blob(3).faults(faults);
+    let builder = Office::builder(41)
+        .tenants(2)
+        .blobs(30)
+        .events_per_blob(3)
+        .faults(faults);
     let office = Simulated::start(builder);
     office.change(|office| office.tenant_mut(0).client_secret = CANARY.into());
     let mut secrets = office.tenants(|tenant| tenant.client_secret.clone());
@@ -74,7 +90,9 @@ fn the_loudest_log_of_a_troubled_run_holds_no_secret() {
     for format in ["text", "json"] {
         let folder = folder();
         let pipeline = Pipeline::o365("quiet", &office).secret(1, "wrong-canary-5d1b");
-        let command = sluicegate(&folder).args("-vv run --once --log-format").arg(format);
+        let command = sluicegate(&folder)
+            .args("-vv run --once --log-format")
+            .arg(format);
         let ended = pipeline.give(command).run().expect(75);
         assert!(ended.stderr.contains("TRACE"), "the log is at its loudest");
         search(&secrets, &ended, folder.path());
@@ -90,9 +108,14 @@ fn a_refused_config_does_not_repeat_a_secret_that_was_written_into_it() {
     let office = Simulated::start(Office::builder(42).blobs(1));
     let folder = folder();
     let pipeline = Pipeline::o365("literal", &office);
-    let text = pipeline.text().replace("{ env: SECRET_LITERAL_0 }", "swordfish-in-the-file");
+    let text = pipeline
+        .text()
+        .replace("{ env: SECRET_LITERAL_0 }", "swordfish-in-the-file");
     std::fs::write(folder.path().join("literal.yaml"), text).unwrap();
-    let ended = sluicegate(&folder).args("-vv validate literal.yaml").run().expect(78);
+    let ended = sluicegate(&folder)
+        .args("-vv validate literal.yaml")
+        .run()
+        .expect(78);
     ended.says(&["client_secret"]);
     assert!(!ended.stderr.contains("swordfish"), "{}", ended.stderr);
 }

@@ -40,7 +40,11 @@ fn files() -> Vec<PathBuf> {
         .output()
         .expect("a checkout has git");
     let text = String::from_utf8(listed.stdout).expect("our names are UTF-8");
-    let paths: Vec<_> = text.lines().map(PathBuf::from).filter(|path| root().join(path).is_file()).collect();
+    let paths: Vec<_> = text
+        .lines()
+        .map(PathBuf::from)
+        .filter(|path| root().join(path).is_file())
+        .collect();
     assert!(paths.len() > 100, "only {} files", paths.len());
     paths
 }
@@ -51,7 +55,10 @@ fn read(path: &Path) -> String {
 
 /// Rust files; `ours` leaves those out that only a person wrote for tests.
 fn sources() -> Vec<PathBuf> {
-    files().into_iter().filter(|path| path.extension().is_some_and(|end| end == "rs")).collect()
+    files()
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|end| end == "rs"))
+        .collect()
 }
 
 /// Whether a path is of tests: read in pieces, and free to unwrap.
@@ -69,7 +76,12 @@ fn none(wrong: &[String], rule: &str) {
 fn the_top_level_is_what_it_should_be() {
     let mut wrong = Vec::new();
     for path in files() {
-        let top = path.iter().next().expect("a path has a part").to_string_lossy().into_owned();
+        let top = path
+            .iter()
+            .next()
+            .expect("a path has a part")
+            .to_string_lossy()
+            .into_owned();
         let known = TOP.contains(&top.as_str()) || TOP_TOO.contains(&top.as_str());
         if !known && !wrong.contains(&top) {
             wrong.push(top);
@@ -80,7 +92,9 @@ fn the_top_level_is_what_it_should_be() {
 
 #[test]
 fn every_source_file_says_what_it_is_for() {
-    let heads = sources().into_iter().filter(|path| !read(path).starts_with("//!"));
+    let heads = sources()
+        .into_iter()
+        .filter(|path| !read(path).starts_with("//!"));
     let wrong: Vec<_> = heads.map(|path| path.display().to_string()).collect();
     none(&wrong, "does not begin with `//!`");
 }
@@ -92,7 +106,11 @@ fn no_file_is_too_long_and_no_line_too_wide() {
         let text = read(&path);
         let table = path.to_string_lossy().contains("/table/");
         if text.lines().count() > LINES && !table && !of_tests(&path) {
-            wrong.push(format!("{} has {} lines", path.display(), text.lines().count()));
+            wrong.push(format!(
+                "{} has {} lines",
+                path.display(),
+                text.lines().count()
+            ));
         }
         for (number, line) in text.lines().enumerate() {
             if line.chars().count() > COLUMNS && !table {
@@ -127,7 +145,12 @@ fn nothing_is_left_undone_and_no_test_is_left_out() {
     for path in sources() {
         for (number, line) in read(&path).lines().enumerate() {
             if words.iter().any(|word| line.contains(word)) {
-                wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+                wrong.push(format!(
+                    "{}:{}: {}",
+                    path.display(),
+                    number + 1,
+                    line.trim()
+                ));
             }
         }
     }
@@ -136,11 +159,22 @@ fn nothing_is_left_undone_and_no_test_is_left_out() {
 
 #[test]
 fn no_path_of_one_machine_is_written_down() {
-    let homes = [concat!("/ro", "ot/"), concat!("/ho", "me/"), concat!("/wo", "rk/"), concat!("/Us", "ers/")];
-    let text = ["rs", "toml", "yaml", "md", "json", "wit", "err", "ndjson", "run"];
+    let homes = [
+        concat!("/ro", "ot/"),
+        concat!("/ho", "me/"),
+        concat!("/wo", "rk/"),
+        concat!("/Us", "ers/"),
+    ];
+    let text = [
+        "rs", "toml", "yaml", "md", "json", "wit", "err", "ndjson", "run",
+    ];
     let mut wrong = Vec::new();
     for path in files() {
-        let end = path.extension().or(path.file_name()).unwrap_or_default().to_string_lossy();
+        let end = path
+            .extension()
+            .or(path.file_name())
+            .unwrap_or_default()
+            .to_string_lossy();
         // Records name such paths as what they are: values that users had.
         if !text.contains(&end.as_ref()) || path.starts_with("tests/fixtures/o365") {
             continue;
@@ -148,7 +182,12 @@ fn no_path_of_one_machine_is_written_down() {
         let bytes = std::fs::read(root().join(&path)).expect("a listed file can be read");
         for (number, line) in String::from_utf8_lossy(&bytes).lines().enumerate() {
             if homes.iter().any(|home| line.contains(home)) {
-                wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
+                wrong.push(format!(
+                    "{}:{}: {}",
+                    path.display(),
+                    number + 1,
+                    line.trim()
+                ));
             }
         }
     }

@@ -48,8 +48,16 @@ impl Sluicegate {
     /// The program, run in `folder`, with compiled plugins kept in `cache`. It sees no environment but these.
     pub fn new(program: &Path, folder: &Path, cache: &Path) -> Self {
         let mut command = Command::new(program);
-        command.current_dir(folder).env_clear().env("XDG_CACHE_HOME", cache);
-        Self { command, folder: folder.to_owned(), input: Vec::new(), longest: LONGEST }
+        command
+            .current_dir(folder)
+            .env_clear()
+            .env("XDG_CACHE_HOME", cache);
+        Self {
+            command,
+            folder: folder.to_owned(),
+            input: Vec::new(),
+            longest: LONGEST,
+        }
     }
 
     /// Where it runs.
@@ -90,14 +98,24 @@ impl Sluicegate {
     /// # Panics
     /// When it cannot be started.
     pub fn start(mut self) -> Running {
-        self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        self.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let started = Instant::now();
         let mut child = self.command.spawn().expect("the command can be started");
         feed(child.stdin.take(), self.input);
         let (alive, ended) = sync_channel(0);
         let stdout = collect(child.stdout.take(), None);
         let stderr = collect(child.stderr.take(), Some(alive));
-        Running { child, stdout, stderr, ended, started, longest: self.longest }
+        Running {
+            child,
+            stdout,
+            stderr,
+            ended,
+            started,
+            longest: self.longest,
+        }
     }
 
     /// Runs it to its end.
@@ -122,7 +140,10 @@ impl Running {
     /// When there is no `kill` command.
     pub fn signal(&self, name: &str) {
         let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &id]).stderr(Stdio::null()).status();
+        let sent = Command::new("kill")
+            .args(["-s", name, &id])
+            .stderr(Stdio::null())
+            .status();
         // It may have ended a moment ago; whoever asked looks at how.
         sent.expect("a machine that runs tests has `kill`");
     }
@@ -152,8 +173,17 @@ impl Running {
         let stdout = self.stdout.join().expect("reading a pipe does not panic");
         let stderr = self.stderr.join().expect("reading a pipe does not panic");
         let stderr = String::from_utf8_lossy(&stderr).into_owned();
-        assert!(!hangs, "still running after {took:?}; its last words:\n{}", tail(&stderr));
-        Ended { code: status.code(), stdout, stderr, took }
+        assert!(
+            !hangs,
+            "still running after {took:?}; its last words:\n{}",
+            tail(&stderr)
+        );
+        Ended {
+            code: status.code(),
+            stdout,
+            stderr,
+            took,
+        }
     }
 }
 
@@ -165,7 +195,12 @@ impl Ended {
     #[track_caller]
     #[must_use]
     pub fn expect(self, code: i32) -> Self {
-        assert_eq!(self.code, Some(code), "standard error:\n{}", tail(&self.stderr));
+        assert_eq!(
+            self.code,
+            Some(code),
+            "standard error:\n{}",
+            tail(&self.stderr)
+        );
         self
     }
 
@@ -176,7 +211,11 @@ impl Ended {
     #[track_caller]
     pub fn says(&self, words: &[&str]) {
         for word in words {
-            assert!(self.stderr.contains(word), "`{word}` is not in:\n{}", tail(&self.stderr));
+            assert!(
+                self.stderr.contains(word),
+                "`{word}` is not in:\n{}",
+                tail(&self.stderr)
+            );
         }
     }
 

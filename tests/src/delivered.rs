@@ -30,7 +30,9 @@ impl Delivered {
     pub fn parse(bytes: &[u8]) -> Self {
         let whole = bytes.is_empty() || bytes.ends_with(b"\n");
         assert!(whole, "the last line has no end: {} bytes", bytes.len());
-        let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let lines = bytes
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty());
         let events = lines.map(|line| {
             let event: Value = serde_json::from_slice(line).unwrap_or_else(|error| {
                 panic!("not JSON ({error}): {}", String::from_utf8_lossy(line))
@@ -38,12 +40,17 @@ impl Delivered {
             assert!(event.is_object(), "not an object: {event}");
             event
         });
-        Self { events: events.collect() }
+        Self {
+            events: events.collect(),
+        }
     }
 
     /// The id of every event.
     pub fn ids(&self) -> Vec<&str> {
-        self.events.iter().map(|event| text(event, "/event/id")).collect()
+        self.events
+            .iter()
+            .map(|event| text(event, "/event/id"))
+            .collect()
     }
 
     /// Tenant (its directory's id) and id of every event, as the oracle wants them.
@@ -55,10 +62,16 @@ impl Delivered {
     /// Ids that stand in more than one line.
     pub fn repeated(&self) -> Vec<&str> {
         let mut seen = HashSet::new();
-        self.ids().into_iter().filter(|id| !seen.insert(*id)).collect()
+        self.ids()
+            .into_iter()
+            .filter(|id| !seen.insert(*id))
+            .collect()
     }
 }
 
 fn text<'a>(event: &'a Value, pointer: &str) -> &'a str {
-    event.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    event
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }

@@ -31,7 +31,10 @@ impl Simulated {
         let server = runtime
             .block_on(Server::start_with(office, address, clock))
             .expect("a test may listen on loopback");
-        Self { server, _runtime: runtime }
+        Self {
+            server,
+            _runtime: runtime,
+        }
     }
 
     /// The addresses that it listens on.
@@ -56,12 +59,17 @@ impl Simulated {
 
     /// What is wrong with a delivery.
     pub fn judge(&self, delivered: &Delivered) -> Verdict {
-        self.server.office(|office, now| office.oracle(now).check(delivered.pairs()))
+        self.server
+            .office(|office, now| office.oracle(now).check(delivered.pairs()))
     }
 
     /// What is wrong with the delivery for one tenant, whatever became of the others.
     pub fn judge_tenant(&self, tenant: usize, delivered: &Delivered) -> Verdict {
-        self.server
-            .office(|office, now| office.oracle(now).of_tenant(tenant).check(delivered.pairs()))
+        self.server.office(|office, now| {
+            office
+                .oracle(now)
+                .of_tenant(tenant)
+                .check(delivered.pairs())
+        })
     }
 }

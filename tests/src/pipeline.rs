@@ -111,7 +111,17 @@ impl Pipeline {
 
     /// The file's text.
     pub fn text(&self) -> String {
-        let Self { plugin, config, limits, grants, tenants, stages, sinks, name, .. } = self;
+        let Self {
+            plugin,
+            config,
+            limits,
+            grants,
+            tenants,
+            stages,
+            sinks,
+            name,
+            ..
+        } = self;
         let mut text = format!(
             "source:\n  plugin: {plugin}\n  config: {{ {config} }}\n  limits: {{ {limits} }}\n  \
              grants: {{ {grants} }}\n  tenants:\n{}",

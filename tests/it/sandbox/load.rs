@@ -10,7 +10,11 @@ use crate::{folder, guest, sluicegate};
 fn validate(plugin: &std::path::Path, config: &str, grants: &str) -> Ended {
     let folder = folder();
     let pipeline = Pipeline::plugin("suspect", &plugin.to_string_lossy());
-    pipeline.config(config).grants(grants).give(sluicegate(&folder).args("validate")).run()
+    pipeline
+        .config(config)
+        .grants(grants)
+        .give(sluicegate(&folder).args("validate"))
+        .run()
 }
 
 /// Validates a pipeline with this component's bytes.
@@ -26,20 +30,42 @@ pub fn ask_too_much() {
     let guest = guest("ask_too_much");
     let staged = |grants: &str| {
         let folder = folder();
-        let stage = format!("wasm: {{ plugin: {}, grants: {{ {grants} }} }}", guest.display());
+        let stage = format!(
+            "wasm: {{ plugin: {}, grants: {{ {grants} }} }}",
+            guest.display()
+        );
         let pipeline = Pipeline::plugin("greedy", &crate::guest("calm").to_string_lossy());
-        pipeline.stage(&stage).give(sluicegate(&folder).args("run --once")).run().expect(78)
+        pipeline
+            .stage(&stage)
+            .give(sluicegate(&folder).args("run --once"))
+            .run()
+            .expect(78)
     };
     // What the host does not know is never granted; what it knows, only when asked for.
-    let both = ["plugin `ask_too_much` imports `acme:greedy/disk`", "imports `wasi:cli/environment@0.2.12`"];
+    let both = [
+        "plugin `ask_too_much` imports `acme:greedy/disk`",
+        "imports `wasi:cli/environment@0.2.12`",
+    ];
     let ended = staged("");
-    assert!(both.iter().any(|words| ended.stderr.contains(words)), "{}", ended.stderr);
+    assert!(
+        both.iter().any(|words| ended.stderr.contains(words)),
+        "{}",
+        ended.stderr
+    );
     ended.says(&["does not grant", "greedy.yaml:", "help: "]);
     staged("wasi: true").says(&[both[0], "this host has no such interface"]);
     // Looking at it needs no grant, and shows what it would ask for.
     let folder = folder();
-    let ended = sluicegate(&folder).args("inspect").arg(&guest).run().expect(0);
-    for word in ["acme:greedy/disk", "wasi:cli/environment@0.2.12", "not a plugin of this host"] {
+    let ended = sluicegate(&folder)
+        .args("inspect")
+        .arg(&guest)
+        .run()
+        .expect(0);
+    for word in [
+        "acme:greedy/disk",
+        "wasi:cli/environment@0.2.12",
+        "not a plugin of this host",
+    ] {
         assert!(ended.text().contains(word), "{word}: {}", ended.text());
     }
 }
@@ -47,17 +73,31 @@ pub fn ask_too_much() {
 #[test]
 pub fn spin_early() {
     let ended = validate(&guest("spin_early"), "", "").expect(78);
-    ended.says(&["plugin `spin_early` was stopped in `check-config`", "computed for 5 s"]);
+    ended.says(&[
+        "plugin `spin_early` was stopped in `check-config`",
+        "computed for 5 s",
+    ]);
     let folder = folder();
-    let ended = sluicegate(&folder).args("inspect").arg(guest("spin_early")).run().expect(0);
-    assert!(ended.text().contains("was stopped in `describe`"), "{}", ended.text());
+    let ended = sluicegate(&folder)
+        .args("inspect")
+        .arg(guest("spin_early"))
+        .run()
+        .expect(0);
+    assert!(
+        ended.text().contains("was stopped in `describe`"),
+        "{}",
+        ended.text()
+    );
     assert!(ended.took < Duration::from_secs(60));
 }
 
 #[test]
 fn a_check_that_sleeps_is_ended() {
     let ended = validate(&guest("nap"), "mode: early", "").expect(78);
-    ended.says(&["plugin `nap` was stopped in `check-config`", "it took longer than"]);
+    ended.says(&[
+        "plugin `nap` was stopped in `check-config`",
+        "it took longer than",
+    ]);
 }
 
 #[test]
@@ -69,14 +109,27 @@ fn what_is_no_component_is_refused() {
         ("text", b"source: {}\n".to_vec()),
         ("a module of the old kind", core),
         ("half of one", whole[..whole.len() / 2].to_vec()),
-        ("one with a tail", [whole.as_slice(), b"tail".as_slice()].concat()),
-        ("one that claims to be huge", [&whole[..8], b"\x01\xff\xff\xff\xff\x0f".as_slice()].concat()),
+        (
+            "one with a tail",
+            [whole.as_slice(), b"tail".as_slice()].concat(),
+        ),
+        (
+            "one that claims to be huge",
+            [&whole[..8], b"\x01\xff\xff\xff\xff\x0f".as_slice()].concat(),
+        ),
     ];
     for (what, bytes) in wrong {
         let ended = validate_bytes(&bytes);
         assert_eq!(ended.code, Some(78), "{what}: {}", ended.stderr);
-        ended.says(&["plugin `suspect` is not a component that can be loaded", "help: "]);
-        assert!(ended.took < Duration::from_secs(30), "{what}: {:?}", ended.took);
+        ended.says(&[
+            "plugin `suspect` is not a component that can be loaded",
+            "help: ",
+        ]);
+        assert!(
+            ended.took < Duration::from_secs(30),
+            "{what}: {:?}",
+            ended.took
+        );
     }
 }
 
@@ -90,7 +143,8 @@ fn no_flipped_bit_brings_the_host_down() {
         bytes[at] ^= 1 << random.u8(..8);
         let ended = validate_bytes(&bytes);
         // Some bits mean nothing; what is refused is refused with a sentence.
-        let fine = ended.code == Some(0) || ended.code == Some(78) && ended.stderr.contains("plugin `suspect`");
+        let fine = ended.code == Some(0)
+            || ended.code == Some(78) && ended.stderr.contains("plugin `suspect`");
         assert!(fine, "bit at byte {at}: {:?} {}", ended.code, ended.stderr);
     }
 }
@@ -117,11 +171,17 @@ fn renamed(from: &str, to: &str) -> Vec<u8> {
 #[test]
 fn another_version_of_the_interface_is_named() {
     let ended = validate_bytes(&renamed("plugin/state@0.1.0", "plugin/state@7.1.0")).expect(78);
-    ended.says(&["plugin `suspect` imports `sluicegate:plugin/state@7.1.0`", "no such interface"]);
+    ended.says(&[
+        "plugin `suspect` imports `sluicegate:plugin/state@7.1.0`",
+        "no such interface",
+    ]);
     let folder = folder();
     let path = folder.path().join("suspect.wasm");
     std::fs::write(&path, renamed("plugin/source@0.1.0", "plugin/source@0.9.0")).unwrap();
     let grants = "http: [\"http://127.0.0.1:9\"]";
     let ended = validate(&path, "", grants).expect(78);
-    ended.says(&["exports neither `source` nor `transform`", "sluicegate:plugin@0.1"]);
+    ended.says(&[
+        "exports neither `source` nor `transform`",
+        "sluicegate:plugin@0.1",
+    ]);
 }

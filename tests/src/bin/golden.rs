@@ -9,7 +9,9 @@ const OWNERS: [&str; 2] = ["sluicegate", "sluicegate-ecs"];
 
 fn main() -> ExitCode {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.arg("test").args(OWNERS.iter().flat_map(|owner| ["--package", owner]));
+    cargo
+        .arg("test")
+        .args(OWNERS.iter().flat_map(|owner| ["--package", owner]));
     match cargo.env("SLUICEGATE_GOLDEN", "1").status() {
         Ok(status) if status.success() => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,

@@ -28,7 +28,11 @@ struct AskTooMuch;
 impl Guest for AskTooMuch {
     fn describe() -> Descriptor {
         let schema = format!("{:?}", environment::get_environment());
-        Descriptor { name: "ask_too_much".into(), version: "0.1.0".into(), config_schema: schema }
+        Descriptor {
+            name: "ask_too_much".into(),
+            version: "0.1.0".into(),
+            config_schema: schema,
+        }
     }
 
     fn check_config(_: String) -> Vec<Diagnostic> {

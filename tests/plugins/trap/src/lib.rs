@@ -13,7 +13,10 @@ impl Plugin for Trap {
                 emit(&events(&["first", "second"])).map_err(Failure::Internal)?;
             }
             "panic" => {
-                let words = format!("panic: \u{1b}[2J\nerror: forged line {}", "x".repeat(1 << 20));
+                let words = format!(
+                    "panic: \u{1b}[2J\nerror: forged line {}",
+                    "x".repeat(1 << 20)
+                );
                 log::log(log::Level::Error, &words, &[]);
             }
             _ => {}
