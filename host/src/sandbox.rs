@@ -372,6 +372,7 @@ pub(crate) fn explain(error: &wasmtime::Error, call: &Call, limits: &Limits) -> 
             None => "it trapped: unreachable code (a panic, or memory that could not be had)".into(),
         },
         Some(trap) => format!("it trapped: {trap}"),
-        None => format!("the call failed: {error}"),
+        // The outer error is a backtrace of many lines; the innermost says what was wrong.
+        None => format!("the call failed: {}", error.root_cause()),
     }
 }

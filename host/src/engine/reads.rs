@@ -10,6 +10,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 
 use super::{Gate, Shared};
+use crate::clock::millis;
 use crate::event::{Batch, Event, StreamKey};
 use crate::ledger::{Loss, Setback, SplitKey, Taken};
 use crate::line::Line;
@@ -117,6 +118,15 @@ impl Reads {
                     self.key, status.quarantined
                 ));
             }
+            return false;
+        }
+        let far = engine.clock.now_ms().saturating_add(millis(super::ONCE_PATIENCE));
+        if engine.once && listed && idle && status.next_due_ms.is_some_and(|due| due > far) {
+            self.shared.incomplete(format!(
+                "{}: {} split(s) wait to be read again; they are kept",
+                self.key,
+                status.discovered + status.quarantined
+            ));
             return false;
         }
         let due = status.next_due_ms.map_or(LOOK_AGAIN, |due| {
