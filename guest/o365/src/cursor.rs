@@ -68,6 +68,9 @@ pub struct Cursor {
     /// What is known of the subscription.
     #[serde(default)]
     pub subscribed: Subscribed,
+    /// Whether anything has been listed; before that, nothing has been begun that could be lost.
+    #[serde(default)]
+    pub begun: bool,
 }
 
 impl Cursor {
@@ -85,18 +88,15 @@ impl Cursor {
                 "older than the seven days that the service keeps",
             ));
         }
-        let windows = Vec::new();
-        let subscribed = Subscribed::default();
-        (
-            Self {
-                next: start,
-                windows,
-                watermark: start,
-                skew: 0,
-                subscribed,
-            },
-            gaps,
-        )
+        let cursor = Self {
+            next: start,
+            windows: Vec::new(),
+            watermark: start,
+            skew: 0,
+            subscribed: Subscribed::default(),
+            begun: false,
+        };
+        (cursor, gaps)
     }
 
     /// Reads a stored cursor; says why when it cannot be used.
