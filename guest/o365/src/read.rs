@@ -123,6 +123,9 @@ fn fetch(
         return Ok(response);
     }
     let refused = api::refused(response, world.clock);
+    if refused.is_bare_denial() && config.attempt == 0 {
+        return Err(retry(refused.reason));
+    }
     if refused.decision != Decision::Missing {
         return Err(refused.failure("content blob", Scope::Split));
     }

@@ -379,6 +379,9 @@ impl Walker<'_, '_> {
                 reason: refused.reason,
             }),
             Decision::RestartWindow => self.restart(active, &refused.reason),
+            _ if refused.is_bare_denial() && active.tries + 1 < PAGE_TRIES => {
+                self.again(active, &refused.reason, None)
+            }
             Decision::Unauthorised | Decision::Misconfigured => {
                 Step::Stop(Trouble::Failure(refused.failure(&what, Scope::Stream)))
             }

@@ -286,7 +286,10 @@ fn refusals_of_a_blob_become_failures() {
         Failure::SplitLost(_)
     ));
     assert!(matches!(failure(410, ""), Failure::SplitLost(_)));
-    assert!(matches!(failure(401, ""), Failure::Unauthorised(_)));
+    // A denial without a code is tried once more.
+    assert!(is_retry(&Err(failure(401, ""))));
+    let again = read_at(1, &Ok(Answer::new(401, ""))).1;
+    assert!(matches!(again, Err(Failure::Unauthorised(_))));
     assert!(matches!(
         failure(401, &error("AF10001")),
         Failure::Unauthorised(_)
