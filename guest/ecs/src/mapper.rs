@@ -225,7 +225,7 @@ impl<'a> Input<'a> {
     fn map_ecs(&self, mut readable: Readable<'a>, out: &mut Vec<u8>) -> Option<i64> {
         let robust = self.options.error_mode == ErrorMode::Robust;
         if robust && readable.record.members.len() > MEMBERS_LIMIT {
-            readable.record.members.truncate(MEMBERS_LIMIT);
+            readable.record.keep_first(MEMBERS_LIMIT);
             readable
                 .notes
                 .push("too many members: what is beyond 1000 is in event.original only");
@@ -250,11 +250,12 @@ impl<'a> Input<'a> {
         }
         if self.options.preserve_original_event {
             tag(&mut event, "preserve_original_event");
-            self.keep_original(&mut event);
-        } else if let Some(message) = readable.message {
-            event
-                .document
-                .set(Field::EventOriginal, Value::Text(message));
+            match readable.message {
+                Some(message) => event
+                    .document
+                    .set(Field::EventOriginal, Value::Text(message)),
+                None => self.keep_original(&mut event),
+            }
         }
         let end = steps::run(&mut event);
         self.end(&mut event, end, out);
