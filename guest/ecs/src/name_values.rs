@@ -100,11 +100,12 @@ fn name_value<'a>(walk: &mut Walk<'a>) -> Result<Option<Pair<'a>>, String> {
     }
     let (mut name, mut value) = (None, None);
     while walk.next() {
-        let Some(pair) = walk.pair() else { break };
-        if pair.name.is("Name") {
-            name = Some(pair.value);
-        } else if pair.name.is("Value") {
-            value = Some(pair.value);
+        if walk.named(br#""Name""#) {
+            name = walk.member_value();
+        } else if walk.named(br#""Value""#) {
+            value = walk.member_value();
+        } else if walk.pair().is_none() {
+            break;
         }
     }
     walk.leave();
@@ -172,12 +173,14 @@ fn change<'a>(arena: &'a Bump, walk: &mut Walk<'a>) -> Result<Option<Pair<'a>>, 
     }
     let (mut name, mut old, mut new) = (None, None, None);
     while walk.next() {
-        let Some(pair) = walk.pair() else { break };
-        match pair.name.escaped {
-            b"Name" => name = Some(pair.value),
-            b"OldValue" => old = Some(pair).filter(|pair| !pair.value.is_null()),
-            b"NewValue" => new = Some(pair).filter(|pair| !pair.value.is_null()),
-            _ => {}
+        if walk.named(br#""Name""#) {
+            name = walk.member_value();
+        } else if walk.named(br#""OldValue""#) {
+            old = walk.member_value().filter(|value| !value.is_null());
+        } else if walk.named(br#""NewValue""#) {
+            new = walk.member_value().filter(|value| !value.is_null());
+        } else if walk.pair().is_none() {
+            break;
         }
     }
     walk.leave();
@@ -187,7 +190,12 @@ fn change<'a>(arena: &'a Bump, walk: &mut Walk<'a>) -> Result<Option<Pair<'a>>, 
     let Some(Value::Text(name)) = name else {
         return Err("an element of `ModifiedProperties` has no name");
     };
-    let values: &[Pair<'a>] = arena.alloc_slice_copy(&[new, old]);
+    let pair = |name: &'static [u8], value| Pair {
+        name: Text::plain(name),
+        value,
+    };
+    let values: &[Pair<'a>] =
+        arena.alloc_slice_copy(&[pair(b"NewValue", new), pair(b"OldValue", old)]);
     Ok(Some(Pair {
         name: sanitise(arena, name),
         value: Value::Pairs(values),
