@@ -192,6 +192,21 @@ fn a_fragment_is_never_taken_for_a_record() {
 }
 
 #[test]
+fn overwritten_bytes_are_no_record() {
+    let halves = "{\"Id\":\"b\u{1}\u{1}\u{1}\u{1}ana@example.com\"}";
+    let text = format!("[{},{halves}]", record("a"));
+    let (fake, result) = read_body(0, &text);
+    assert!(is_retry(&result) && fake.output.rejected.is_empty());
+    let (fake, result) = read_body(SALVAGE_FROM, &text);
+    assert_eq!((result, fake.output.rejected.len()), (Ok(()), 1));
+    // A whole record with a stray byte in a text is kept, in the end.
+    let text = format!("[{}]", record("a").replace("ana@", "a\u{1}na@"));
+    let (fake, result) = read_body(SALVAGE_FROM, &text);
+    assert_eq!((result, fake.output.rejected.len()), (Ok(()), 0));
+    assert_eq!(fake.output.ids(), ["a"]);
+}
+
+#[test]
 fn what_is_no_record_is_set_aside() {
     let text = format!(r#"[5,{},"x",null,{{"a" 1}}]"#, record("a"));
     let (fake, result) = read_body(0, &text);
