@@ -42,8 +42,9 @@ as it is. What robust mode does besides:
   rejected
 
 With option `tidy` it also tidies what is no error: `event.category` and `event.type` hold nothing
-twice, `host:port` is split, zone ids are cut from addresses, `user.email` is one, an unknown
-`ResultStatus` gives the outcome `unknown`, an empty `DeviceName` counts as missing.
+twice, an unknown record type has its number for a code, `host:port` is split, zone ids are cut
+from addresses, `user.email` is one, an unknown `ResultStatus` gives the outcome `unknown`, an
+empty `DeviceName` counts as missing.
 
 Tag `clock_suspect`: the event claims to be more than a day later or thirty days older than its
 arrival.
