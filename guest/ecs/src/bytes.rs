@@ -9,10 +9,14 @@ const SHORT: usize = 40;
 /// Appends `bytes`.
 #[inline]
 pub(crate) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
-    if bytes.len() > SHORT {
+    if bytes.len() > SHORT || cfg!(not(target_arch = "wasm32")) {
         out.extend_from_slice(bytes);
-        return;
+    } else {
+        put_short(out, bytes);
     }
+}
+
+fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut rest = bytes;
     while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
         out.extend_from_slice(chunk);
@@ -36,7 +40,7 @@ mod tests {
         let text: Vec<u8> = (0..100).collect();
         for length in 0..text.len() {
             let mut out = b"x".to_vec();
-            put(&mut out, &text[..length]);
+            put_short(&mut out, &text[..length]);
             assert_eq!(out[1..], text[..length]);
         }
     }

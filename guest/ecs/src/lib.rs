@@ -26,6 +26,7 @@ mod document;
 mod embedded;
 mod event;
 mod hash;
+mod index;
 mod ip;
 mod mail;
 mod mapper;

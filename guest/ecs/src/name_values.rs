@@ -6,6 +6,7 @@ use bumpalo::collections::Vec as ArenaVec;
 
 use crate::event::{Event, Failure, Step, describe};
 use crate::hash;
+use crate::index::Index;
 use crate::scan::Hash;
 use crate::table::members::Known;
 use crate::text::Text;
@@ -99,11 +100,12 @@ fn name_value<'a>(walk: &mut Walk<'a>) -> Result<Option<Pair<'a>>, String> {
     }
     let (mut name, mut value) = (None, None);
     while walk.next() {
-        let Some(pair) = walk.pair() else { break };
-        if pair.name.is("Name") {
-            name = Some(pair.value);
-        } else if pair.name.is("Value") {
-            value = Some(pair.value);
+        if walk.named(br#""Name""#) {
+            name = walk.member_value();
+        } else if walk.named(br#""Value""#) {
+            value = walk.member_value();
+        } else if walk.pair().is_none() {
+            break;
         }
     }
     walk.leave();
@@ -171,12 +173,14 @@ fn change<'a>(arena: &'a Bump, walk: &mut Walk<'a>) -> Result<Option<Pair<'a>>, 
     }
     let (mut name, mut old, mut new) = (None, None, None);
     while walk.next() {
-        let Some(pair) = walk.pair() else { break };
-        match pair.name.escaped {
-            b"Name" => name = Some(pair.value),
-            b"OldValue" => old = Some(pair).filter(|pair| !pair.value.is_null()),
-            b"NewValue" => new = Some(pair).filter(|pair| !pair.value.is_null()),
-            _ => {}
+        if walk.named(br#""Name""#) {
+            name = walk.member_value();
+        } else if walk.named(br#""OldValue""#) {
+            old = walk.member_value().filter(|value| !value.is_null());
+        } else if walk.named(br#""NewValue""#) {
+            new = walk.member_value().filter(|value| !value.is_null());
+        } else if walk.pair().is_none() {
+            break;
         }
     }
     walk.leave();
@@ -186,7 +190,12 @@ fn change<'a>(arena: &'a Bump, walk: &mut Walk<'a>) -> Result<Option<Pair<'a>>, 
     let Some(Value::Text(name)) = name else {
         return Err("an element of `ModifiedProperties` has no name");
     };
-    let values: &[Pair<'a>] = arena.alloc_slice_copy(&[new, old]);
+    let pair = |name: &'static [u8], value| Pair {
+        name: Text::plain(name),
+        value,
+    };
+    let values: &[Pair<'a>] =
+        arena.alloc_slice_copy(&[pair(b"NewValue", new), pair(b"OldValue", old)]);
     Ok(Some(Pair {
         name: sanitise(arena, name),
         value: Value::Pairs(values),
@@ -215,21 +224,16 @@ fn sanitise<'a>(arena: &'a Bump, name: Text<'a>) -> Text<'a> {
 struct Names<'a> {
     arena: &'a Bump,
     pairs: ArenaVec<'a, Pair<'a>>,
-    hashes: ArenaVec<'a, Hash>,
-    /// Open addressing over the rows (plus one), once there are many.
-    index: ArenaVec<'a, u32>,
+    index: Index<'a>,
 }
-
-/// Up to so many names a linear search is faster than an index.
-const SEARCHED: usize = 64;
 
 impl<'a> Names<'a> {
     fn new(arena: &'a Bump) -> Self {
+        let pairs = ArenaVec::with_capacity_in(64, arena);
         Names {
             arena,
-            pairs: ArenaVec::with_capacity_in(16, arena),
-            hashes: ArenaVec::with_capacity_in(16, arena),
-            index: ArenaVec::new_in(arena),
+            pairs,
+            index: Index::new(arena),
         }
     }
 
@@ -238,24 +242,8 @@ impl<'a> Names<'a> {
     }
 
     fn row(&self, hash: Hash, name: Text<'a>) -> Option<usize> {
-        let same =
-            |row: usize| self.hashes[row] == hash && self.pairs[row].name.same(name, self.arena);
-        if self.index.is_empty() {
-            return (0..self.hashes.len()).find(|&row| same(row));
-        }
-        let mut slot = self.slot(hash);
-        while self.index[slot] > 0 {
-            let row = self.index[slot] as usize - 1;
-            if same(row) {
-                return Some(row);
-            }
-            slot = (slot + 1) % self.index.len();
-        }
-        None
-    }
-
-    fn slot(&self, hash: Hash) -> usize {
-        usize::try_from(hash.get() >> 32).unwrap_or(0) % self.index.len()
+        self.index
+            .find(hash, |row| self.pairs[row].name.same(name, self.arena))
     }
 
     fn put(&mut self, pair: Pair<'a>) {
@@ -265,54 +253,6 @@ impl<'a> Names<'a> {
             return;
         }
         self.pairs.push(pair);
-        self.hashes.push(hash);
-        if self.pairs.len() > SEARCHED {
-            self.insert();
-        }
-    }
-
-    /// Enters the last row, after making the index anew when it gets full.
-    fn insert(&mut self) {
-        let full = self.pairs.len() * 2 > self.index.len();
-        let first = if full { 0 } else { self.pairs.len() - 1 };
-        if full {
-            self.index.clear();
-            self.index
-                .resize((self.pairs.len() * 4).next_power_of_two(), 0);
-        }
-        for row in first..self.pairs.len() {
-            let mut slot = self.slot(self.hashes[row]);
-            while self.index[slot] > 0 {
-                slot = (slot + 1) % self.index.len();
-            }
-            self.index[slot] = u32::try_from(row + 1).unwrap_or(0);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn many_names_are_found_again() {
-        let arena = Bump::new();
-        let mut names = Names::new(&arena);
-        for round in 0..3 {
-            for number in 0..1000 {
-                let name = arena.alloc_str(&format!("name {number}"));
-                let value = if round == 2 {
-                    Value::Bool(true)
-                } else {
-                    Value::Null
-                };
-                names.put(Pair {
-                    name: Text::plain(name.as_bytes()),
-                    value,
-                });
-            }
-        }
-        assert_eq!(names.pairs.len(), 1000);
-        assert!(names.pairs.iter().all(|pair| !pair.value.is_null()));
+        self.index.push(hash);
     }
 }

@@ -180,6 +180,15 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// Leaves out the members beyond `limit` that no rule knows.
+    #[cold]
+    pub(crate) fn keep_first(&mut self, limit: usize) {
+        let known = &self.known;
+        for (index, member) in self.members.iter_mut().enumerate().skip(limit) {
+            member.moved |= !known.iter().any(|&at| at as usize == index);
+        }
+    }
+
     /// Moves members whose names no index can hold into `_members`, a list of names and values: an
     /// empty name, a dot at an end, two dots, or a dotted name beside the name it begins with.
     #[cold]

@@ -240,6 +240,26 @@ impl<'a> Walk<'a> {
         Some(Value::of(json, self.scanner.flags, self.tree.quoted))
     }
 
+    /// Passes a member's name if it is this one, given with its quotes.
+    #[inline]
+    pub(crate) fn named<const N: usize>(&mut self, name: &[u8; N]) -> bool {
+        let rest = self.tree.json.get(self.scanner.at..).unwrap_or_default();
+        let named = rest.first_chunk() == Some(name);
+        if named {
+            self.scanner.at += N;
+        }
+        named
+    }
+
+    /// The value behind a name that was passed.
+    #[inline]
+    pub(crate) fn member_value(&mut self) -> Option<Value<'a>> {
+        self.scanner.space();
+        self.scanner.expect(b':')?;
+        self.scanner.space();
+        self.value()
+    }
+
     /// The name and the value that stand here.
     #[inline]
     pub(crate) fn pair(&mut self) -> Option<Pair<'a>> {
@@ -252,12 +272,9 @@ impl<'a> Walk<'a> {
             escaped,
             plain: self.scanner.flags & scan::ESCAPE == 0,
         };
-        self.scanner.space();
-        self.scanner.expect(b':')?;
-        self.scanner.space();
         Some(Pair {
             name,
-            value: self.value()?,
+            value: self.member_value()?,
         })
     }
 }
