@@ -56,11 +56,14 @@ fn transform_takes_every_shape_that_records_come_in() {
     let records: Vec<_> = (0..25)
         .map(|number| record(&format!("id-{number}")))
         .collect();
-    let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
+    let lines: String = records
+        .iter()
+        .flat_map(|record| [record.to_string(), "\n".into()])
+        .collect();
     let array = Value::from(records.clone());
     let wrapped = records
         .iter()
-        .map(|record| format!("{}\n", json!({ "o365audit": record })))
+        .flat_map(|record| [json!({ "o365audit": record }).to_string(), "\n".into()])
         .collect();
     let shapes = [
         ("one a line", lines.clone()),

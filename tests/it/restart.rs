@@ -132,6 +132,24 @@ fn a_term_signal_ends_what_is_under_way_and_exits_0() {
 }
 
 #[test]
+fn a_single_pass_that_is_stopped_says_that_it_is_not_complete() {
+    let builder = Office::builder(24).blobs(300).events_per_blob(2);
+    let office = Simulated::start(builder.latency(Duration::from_millis(60)));
+    let folder = folder();
+    let pipeline =
+        Pipeline::o365("short", &office).limits("requests_per_minute: 1000000, in_flight: 2");
+    let running = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .start();
+    assert!(!running.ends_within(Duration::from_secs(2)));
+    running.signal("TERM");
+    running
+        .end()
+        .expect(75)
+        .says(&["incomplete: it was stopped"]);
+}
+
+#[test]
 fn a_stop_within_an_endless_call_is_not_delayed_by_it() {
     let folder = folder();
     let spin = crate::guest("spin");

@@ -17,7 +17,11 @@ const CANARY: &str = "canary~7Q/+p=&%\"8kZ.w1_uT-v0Yx2";
 fn spellings(secret: &str) -> Vec<String> {
     let form: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
     let json = serde_json::to_string(secret).unwrap();
-    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap();
+    let hex: String = secret
+        .bytes()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect();
     vec![
         secret.to_owned(),
         form.to_lowercase(),
