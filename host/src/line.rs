@@ -398,7 +398,7 @@ async fn recover(
         positions.extend(sink.recover(&committed).await?);
     }
     let committed = committed(ledger, dead_letter.position_names()).await?;
-    positions.extend(dead_letter.recover(&committed)?);
+    positions.extend(dead_letter.recover(&committed).await?);
     let commit = Commit { positions, ..Commit::default() };
     ledger.commit(commit, clock.now_ms()).await
 }

@@ -79,8 +79,7 @@ impl Committer {
         let mut wait = RETRY.0;
         if !group.refused.is_empty() {
             let positions = loop {
-                let append = || self.dead_letter.append(&group.refused);
-                match tokio::task::block_in_place(append) {
+                match self.dead_letter.append(&group.refused).await {
                     Ok(positions) => break positions,
                     Err(error) => {
                         tracing::error!(%error, "dead letters cannot be kept; everything waits");
