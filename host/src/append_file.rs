@@ -225,7 +225,11 @@ impl AppendTask {
     #[must_use]
     pub fn before_end(&self, end: &BTreeMap<String, u64>, behind: u64) -> BTreeMap<String, u64> {
         let mut before = end.clone();
-        if let Some(end) = self.position_names().first().and_then(|name| before.get_mut(name)) {
+        if let Some(end) = self
+            .position_names()
+            .first()
+            .and_then(|name| before.get_mut(name))
+        {
             *end = end.saturating_sub(behind);
         }
         before

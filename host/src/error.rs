@@ -49,7 +49,12 @@ pub struct Error {
 impl Error {
     /// An error of a kind.
     pub fn new(kind: Kind, what: impl Into<String>) -> Self {
-        Self { kind, what: what.into(), places: Vec::new(), help: String::new() }
+        Self {
+            kind,
+            what: what.into(),
+            places: Vec::new(),
+            help: String::new(),
+        }
     }
 
     /// The configuration is wrong.

@@ -111,13 +111,20 @@ pub struct StreamKey {
 impl StreamKey {
     /// The key of `stream` of `tenant`.
     pub fn new(tenant: &str, stream: &str) -> Self {
-        Self { tenant: tenant.into(), stream: stream.into() }
+        Self {
+            tenant: tenant.into(),
+            stream: stream.into(),
+        }
     }
 }
 
 impl fmt::Display for StreamKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "tenant `{}`, stream `{}`", self.tenant, self.stream)
+        write!(
+            formatter,
+            "tenant `{}`, stream `{}`",
+            self.tenant, self.stream
+        )
     }
 }
 

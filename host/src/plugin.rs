@@ -137,8 +137,10 @@ impl Plugin {
             .await
             .map_err(|error| Error::internal(format!("the compiler panicked: {error}")))?
             .map_err(|reason| {
-                Error::config(format!("plugin `{name}` is not a component that can be loaded: {reason}"))
-                    .help("build it as a component (wasm32-unknown-unknown, then encoded; or wasip2)")
+                Error::config(format!(
+                    "plugin `{name}` is not a component that can be loaded: {reason}"
+                ))
+                .help("build it as a component (wasm32-unknown-unknown, then encoded; or wasip2)")
             })?;
         let plugin = Self {
             name: name.to_owned(),
@@ -163,7 +165,10 @@ impl Plugin {
             self.transform = Some(TransformPluginPre::new(pre.clone()).map_err(wrong)?);
         }
         if self.source.is_none() && self.transform.is_none() {
-            return Err(incompatible(&self.name, "it exports neither `source` nor `transform`"));
+            return Err(incompatible(
+                &self.name,
+                "it exports neither `source` nor `transform`",
+            ));
         }
         Ok(())
     }
@@ -181,19 +186,36 @@ impl Plugin {
     /// Asks the plugin what it is.
     pub async fn describe(&self) -> Result<Descriptor, Error> {
         let limits = Limits::default();
-        let export = if self.is_source() { Export::Source } else { Export::Transform };
+        let export = if self.is_source() {
+            Export::Source
+        } else {
+            Export::Transform
+        };
         let mut call = call::Bare::start(self, export, &limits).await?;
         let described = match &mut call.world {
             call::World::Source(source) => {
-                source.sluicegate_plugin_source().call_describe(&mut call.store).await
+                source
+                    .sluicegate_plugin_source()
+                    .call_describe(&mut call.store)
+                    .await
             }
             call::World::Transform(transform) => {
-                transform.sluicegate_plugin_transform().call_describe(&mut call.store).await
+                transform
+                    .sluicegate_plugin_transform()
+                    .call_describe(&mut call.store)
+                    .await
             }
         };
-        let wit::Descriptor { name, version, config_schema } =
-            described.map_err(|error| call.fault(&self.name, "describe", &error, &limits))?;
-        Ok(Descriptor { name, version, config_schema })
+        let wit::Descriptor {
+            name,
+            version,
+            config_schema,
+        } = described.map_err(|error| call.fault(&self.name, "describe", &error, &limits))?;
+        Ok(Descriptor {
+            name,
+            version,
+            config_schema,
+        })
     }
 
     /// Asks the plugin whether one of its exports can work with a config.
@@ -222,14 +244,25 @@ impl Plugin {
 
 impl From<wit::Diagnostic> for Diagnostic {
     fn from(found: wit::Diagnostic) -> Self {
-        let wit::Diagnostic { severity, pointer, what, help } = found;
-        Self { fatal: severity == wit::Severity::Error, pointer, what, help }
+        let wit::Diagnostic {
+            severity,
+            pointer,
+            what,
+            help,
+        } = found;
+        Self {
+            fatal: severity == wit::Severity::Error,
+            pointer,
+            what,
+            help,
+        }
     }
 }
 
 fn incompatible(name: &str, why: &str) -> Error {
-    Error::config(format!("plugin `{name}` does not fit this host: {why}"))
-        .help("this host runs plugins of `sluicegate:plugin@0.1`; `sluicegate inspect` shows what it has")
+    Error::config(format!("plugin `{name}` does not fit this host: {why}")).help(
+        "this host runs plugins of `sluicegate:plugin@0.1`; `sluicegate inspect` shows what it has",
+    )
 }
 
 fn hex(bytes: &[u8]) -> String {

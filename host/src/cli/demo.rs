@@ -52,7 +52,9 @@ impl Demo {
         let office = self.office().map_err(wrong)?;
         let address = (Ipv4Addr::LOCALHOST, 0).into();
         let server = Server::start(office, address).await.map_err(|error| {
-            wrong(Error::unavailable(format!("cannot listen on 127.0.0.1: {error}")))
+            wrong(Error::unavailable(format!(
+                "cannot listen on 127.0.0.1: {error}"
+            )))
         })?;
         let folder = folder().map_err(wrong)?;
         let mut config = Config::parse(Path::new("pipelines/demo.yaml"), PIPELINE, Some(&folder))?;
@@ -76,8 +78,10 @@ impl Demo {
             let bytes = std::fs::read(path)
                 .map_err(|error| Error::unavailable(format!("cannot read `{shown}`: {error}")))?;
             let read = Pool::from_ndjson(&bytes).map_err(|reason| {
-                Error::config(format!("`{shown}` holds something else than records: {reason}"))
-                    .help("one audit record (a JSON object with an `Id`) a line")
+                Error::config(format!(
+                    "`{shown}` holds something else than records: {reason}"
+                ))
+                .help("one audit record (a JSON object with an `Id`) a line")
             })?;
             pool = Some(match pool {
                 Some(pool) => pool.and(read),
@@ -105,7 +109,12 @@ impl Demo {
         let simulated = server.office(|office, _| {
             let of = |tenant: &sluicegate_office::Tenant| {
                 let secret = tenant.client_secret.clone();
-                (tenant.name.clone(), tenant.directory_id.clone(), tenant.client_id.clone(), secret)
+                (
+                    tenant.name.clone(),
+                    tenant.directory_id.clone(),
+                    tenant.client_id.clone(),
+                    secret,
+                )
             };
             office.tenants().iter().map(of).collect::<Vec<_>>()
         });
@@ -135,13 +144,19 @@ fn parse(url: &str) -> Result<Url, Error> {
 
 /// A folder of this run's own for state and secrets; it stays, so that it can be looked at.
 fn folder() -> Result<PathBuf, Error> {
-    let made = tempfile::Builder::new().prefix("sluicegate-demo-").tempdir();
+    let made = tempfile::Builder::new()
+        .prefix("sluicegate-demo-")
+        .tempdir();
     made.map(tempfile::TempDir::keep)
         .map_err(|error| Error::unavailable(format!("cannot make a temporary folder: {error}")))
 }
 
 fn write_secret(path: &Path, secret: &str) -> Result<(), Error> {
-    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let opened = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
     opened
         .and_then(|mut file| std::io::Write::write_all(&mut file, secret.as_bytes()))
         .map_err(|error| Error::unavailable(format!("cannot write `{}`: {error}", path.display())))

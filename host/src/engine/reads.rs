@@ -96,7 +96,10 @@ impl Reads {
 
     async fn refill(&mut self) {
         let engine = &self.shared.engine;
-        let taken = engine.ledger.take(&self.key, TAKE, URGENT_MS, engine.clock.now_ms()).await;
+        let taken = engine
+            .ledger
+            .take(&self.key, TAKE, URGENT_MS, engine.clock.now_ms())
+            .await;
         match taken {
             Ok(taken) => self.ready.extend(taken),
             Err(error) => tracing::error!(%error, "the ledger cannot be read; trying again"),
@@ -139,8 +142,14 @@ impl Reads {
     async fn put_back(&mut self) {
         let engine = &self.shared.engine;
         for taken in self.ready.drain(..) {
-            let key = SplitKey { stream: self.key.clone(), id: taken.split.id };
-            let put = engine.ledger.setback(&key, Setback::Released, engine.clock.now_ms()).await;
+            let key = SplitKey {
+                stream: self.key.clone(),
+                id: taken.split.id,
+            };
+            let put = engine
+                .ledger
+                .setback(&key, Setback::Released, engine.clock.now_ms())
+                .await;
             if let Err(error) = put {
                 tracing::warn!(%error, "a split stays marked as being read until the next start");
             }
@@ -159,16 +168,27 @@ struct Read {
 
 impl Read {
     async fn run(self, taken: Taken, slot: OwnedSemaphorePermit) {
-        let Taken { split, attempts, quarantined } = taken;
+        let Taken {
+            split,
+            attempts,
+            quarantined,
+        } = taken;
         let engine = &self.shared.engine;
         let output = Arc::new(LineOutput {
             key: self.key.clone(),
             line: engine.line.clone(),
             stop: engine.stop.clone(),
         });
-        let read = self.shared.source.read(&self.stream, &split, attempts, output).await;
+        let read = self
+            .shared
+            .source
+            .read(&self.stream, &split, attempts, output)
+            .await;
         drop(slot);
-        let key = SplitKey { stream: self.key.clone(), id: split.id.clone() };
+        let key = SplitKey {
+            stream: self.key.clone(),
+            id: split.id.clone(),
+        };
         match read {
             Ok(()) => {
                 self.shared.well();
@@ -225,7 +245,10 @@ impl Read {
                 _ => None,
             };
             let not_before_ms = shared.later(schedule::split_wait(attempts, after));
-            return Setback::Retry { not_before_ms, reason };
+            return Setback::Retry {
+                not_before_ms,
+                reason,
+            };
         }
         if !quarantined {
             tracing::error!(tenant = %shared.id, stream = %self.key.stream, attempts, %reason,
@@ -233,14 +256,19 @@ impl Read {
             shared.change(|outcome| outcome.quarantined += 1);
         }
         let not_before_ms = shared.later(schedule::quarantine_wait(attempts));
-        Setback::Quarantine { not_before_ms, reason }
+        Setback::Quarantine {
+            not_before_ms,
+            reason,
+        }
     }
 
     async fn settle(&self, key: &SplitKey, setback: Setback) {
         let engine = &self.shared.engine;
         let mut failures = 0;
-        while let Err(error) =
-            engine.ledger.setback(key, setback.clone(), engine.clock.now_ms()).await
+        while let Err(error) = engine
+            .ledger
+            .setback(key, setback.clone(), engine.clock.now_ms())
+            .await
         {
             tracing::error!(%error, "the ledger cannot be written; trying again");
             failures += 1;
@@ -262,7 +290,10 @@ struct LineOutput {
 #[async_trait]
 impl Output for LineOutput {
     async fn emit(&self, events: Vec<Event>) -> Result<(), Closed> {
-        let batch = Batch { stream: self.key.clone(), events };
+        let batch = Batch {
+            stream: self.key.clone(),
+            events,
+        };
         tokio::select! {
             accepted = self.line.accept(batch) => accepted,
             () = self.stop.cancelled() => Err(Closed),
