@@ -493,6 +493,50 @@ fn a_damaged_cursor_starts_over_and_never_skips() {
 }
 
 #[test]
+fn waiting_for_the_subscription_is_no_loss() {
+    let mut office = Office::new();
+    office.enabled = false;
+    let mut run = Run::new("");
+    run.discover(&mut office, false).expect("announced");
+    run.pass(3 * HOUR);
+    run.settle(&mut office);
+    assert_eq!((run.gaps.len(), office.starts.len()), (0, 1));
+    assert!(run.found.is_empty() && run.watermark > NOW);
+}
+
+#[test]
+fn a_service_whose_clock_is_far_ahead_makes_nothing_lost() {
+    let mut office = Office::new();
+    office.blob(NOW - 2 * DAY, 0);
+    office.blob(NOW + HOUR, 0);
+    let mut run = Run::new("");
+    run.settle(&mut office);
+    // From one call to the next its `Date` is a month ahead; what it serves is as before.
+    let odd = |run: &mut Run, office: &mut Office| {
+        let config = run.config.clone();
+        run.fake.call(
+            |request, now| {
+                let mut answer = office.answer(request, now)?;
+                answer.headers.retain(|(name, _)| name != "date");
+                Ok(answer.with("date", "Tue, 10 Feb 2026 09:00:00 GMT"))
+            },
+            |world| discover(world, &config, STREAM, limits()),
+        )
+    };
+    for _ in 0..30 {
+        run.pass(10 * MINUTE);
+        let discovery = odd(&mut run, &mut office).expect("listed");
+        run.fake.state.commit();
+        assert_eq!(discovery.gaps, []);
+        assert!(discovery.watermark.expect("known") <= run.now());
+        run.found
+            .extend(discovery.splits.into_iter().map(|split| (split.id, 1)));
+    }
+    assert_eq!(run.found.len(), 2);
+    assert!(run.fake.alarms() > 0);
+}
+
+#[test]
 fn no_page_url_is_kept() {
     let mut office = Office::new();
     for minutes in 0..60 {
@@ -705,6 +749,24 @@ fn splits_are_limited_by_whole_windows() {
         assert!(calls < 20, "no end");
     }
     assert_eq!(found.len(), office.blobs.len());
+}
+
+#[test]
+fn a_window_too_large_for_one_call_is_divided() {
+    let mut office = Office::new();
+    let start = time::floor(NOW, DAY) - 2 * DAY;
+    for number in 0..30_000 {
+        office.blob(start + number * 2_000, 0);
+    }
+    office.page = 5_000;
+    let mut run = Run::new("");
+    run.settle(&mut office);
+    assert_eq!(run.found.len(), 30_000);
+    let parts = office
+        .listed
+        .iter()
+        .filter(|(s, e, _)| *s >= start && *e <= start + DAY);
+    assert!(parts.count() >= 8, "{:?}", office.listed.len());
 }
 
 /// What happens between two calls.
