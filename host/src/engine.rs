@@ -9,6 +9,7 @@
 //! clock stay outside: they arrive as `Source`, `Line` and `Clock`.
 
 mod reads;
+mod storm;
 mod stream;
 
 use std::collections::BTreeSet;

@@ -52,6 +52,11 @@ pub fn split_wait(attempts: u32, after: Option<Duration>) -> Duration {
     after.map_or(own, |after| after.max(SPLIT.0).min(QUARANTINED.1))
 }
 
+/// The wait of a stream of which nothing can be read, after so many such waits in a row.
+pub fn storm_wait(blows: u32) -> Duration {
+    backoff(STREAM, blows)
+}
+
 /// The wait of a quarantined split.
 pub fn quarantine_wait(attempts: u32) -> Duration {
     backoff(QUARANTINED, attempts.saturating_sub(QUARANTINE_AFTER))

@@ -26,9 +26,9 @@ const PIPELINE: &str = include_str!("../../../pipelines/demo.yaml");
 /// Run simulated tenants on this machine and deliver their audit trail to standard output.
 #[derive(Args)]
 pub(super) struct Demo {
-    /// How many tenants.
-    #[arg(long, default_value_t = 2)]
-    tenants: u16,
+    /// How many tenants: 2, or 1 with `--records`.
+    #[arg(long)]
+    tenants: Option<u16>,
     /// Content blobs of each tenant, spread over its content types.
     #[arg(long, default_value_t = 50)]
     blobs: u32,
@@ -67,8 +67,12 @@ impl Demo {
     }
 
     fn office(&self) -> Result<Office, Error> {
+        // The same record in two tenants is two events, so given records go to one unless asked otherwise.
+        let tenants = self
+            .tenants
+            .unwrap_or(if self.records.is_empty() { 2 } else { 1 });
         let mut builder = Office::builder(self.seed)
-            .tenants(self.tenants)
+            .tenants(tenants)
             .blobs(self.blobs)
             .events_per_blob(self.events)
             .span(Duration::from_hours(6 * 24));

@@ -9,7 +9,10 @@ use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 
-use super::{Gate, Shared};
+use super::rfc3339;
+use super::storm::Storm;
+use super::{Gate, ONCE_FAILURES, ONCE_PATIENCE, Shared};
+use crate::clock::millis;
 use crate::event::{Batch, Event, StreamKey};
 use crate::ledger::{Loss, Setback, SplitKey, Taken};
 use crate::line::Line;
@@ -36,6 +39,7 @@ pub(super) struct Reads {
     running: JoinSet<()>,
     /// Closed while this stream's content cannot be read.
     gate: Arc<Gate>,
+    storm: Arc<Storm>,
 }
 
 impl Reads {
@@ -55,6 +59,7 @@ impl Reads {
             ready: VecDeque::new(),
             running: JoinSet::new(),
             gate: Arc::default(),
+            storm: Arc::default(),
         }
     }
 
@@ -87,6 +92,7 @@ impl Reads {
                 key: self.key.clone(),
                 found: self.found.clone(),
                 gate: self.gate.clone(),
+                storm: self.storm.clone(),
             };
             self.running.spawn(read.run(taken, slot));
         }
@@ -120,6 +126,15 @@ impl Reads {
                     self.key, status.quarantined
                 ));
             }
+            return false;
+        }
+        let wait_ms = status
+            .next_due_ms
+            .map_or(0, |due| due - engine.clock.now_ms());
+        if engine.once && listed && idle && wait_ms > millis(ONCE_PATIENCE) {
+            let (count, until) = (status.discovered, rfc3339(engine.clock.now_ms() + wait_ms));
+            let sentence = format!("{}: {count} split(s) wait until {until}", self.key);
+            self.shared.incomplete(sentence);
             return false;
         }
         let due = status.next_due_ms.map_or(LOOK_AGAIN, |due| {
@@ -164,6 +179,7 @@ struct Read {
     key: StreamKey,
     found: Arc<Notify>,
     gate: Arc<Gate>,
+    storm: Arc<Storm>,
 }
 
 impl Read {
@@ -192,6 +208,7 @@ impl Read {
         match read {
             Ok(()) => {
                 self.shared.well();
+                self.storm.over();
                 // Refused only when the run is over; the split is then read again by the next one.
                 let _ = engine.line.finish(key).await;
             }
@@ -225,7 +242,7 @@ impl Read {
         if let Some(wait) = wait {
             // Not this split's fault: its attempts do not count, and whatever shares the trouble waits too.
             shared.report(Some(&self.key), failure);
-            if shared.engine.once && wait > super::ONCE_PATIENCE {
+            if shared.engine.once && wait > ONCE_PATIENCE {
                 shared.incomplete(format!("{}: {failure}", self.key));
                 gate.give_up();
             } else {
@@ -238,6 +255,32 @@ impl Read {
             Failure::Cancelled => return Setback::Released,
             _ => {}
         }
+        if let Some(blows) = self.storm.blow() {
+            self.wait_out(failure, blows);
+            return Setback::Released;
+        }
+        self.retry(failure, attempts, quarantined)
+    }
+
+    /// Nothing of this stream can be read: the stream waits, and no split's attempts count.
+    fn wait_out(&self, failure: &Failure, blows: u32) {
+        self.shared.report(Some(&self.key), failure);
+        if self.gate.wait().is_some() {
+            return;
+        }
+        self.storm.wait();
+        if self.shared.engine.once && blows >= ONCE_FAILURES {
+            self.shared.incomplete(format!("{}: {failure}", self.key));
+            self.gate.give_up();
+        } else {
+            self.gate.close(schedule::storm_wait(blows));
+        }
+    }
+
+    /// A failure of the split itself: again soon, and after too many set aside.
+    fn retry(&self, failure: &Failure, attempts: u32, quarantined: bool) -> Setback {
+        let shared = &self.shared;
+        let reason = failure.to_string();
         if attempts < QUARANTINE_AFTER && !quarantined {
             tracing::debug!(place = %self.key, attempts, %reason, "a split will be read again");
             let after = match failure {
