@@ -180,7 +180,7 @@ fn conclude(
         // The next call looks at the subscription.
         Some(Trouble::Unsubscribed { .. }) => cursor.subscribed.checked = None,
         Some(Trouble::TooLarge { start, end }) => cursor.divide(start, end),
-        // Progress is kept; the next call meets the trouble again and, without progress, reports it.
+        // Progress is kept; the next call meets the trouble again and, without progress, says so.
         Some(Trouble::Failure(failure))
             if walked.passes.is_empty() || !matches!(failure, Failure::Retry { .. }) =>
         {

@@ -1,8 +1,8 @@
 //! Reads one split (a content blob) to batches of events, decoded while it arrives.
 //!
 //! Memory does not depend on the blob's size. Good records become events even when the blob as a
-//! whole must be fetched again. From [`SALVAGE_FROM`] tries on, a blob that comes whole and with the
-//! same damage twice is taken apart: what is no record goes to the dead letters. A blob that is cut
+//! whole must be fetched again. From [`SALVAGE_FROM`] tries on, a blob that comes whole and with
+//! the same damage twice is taken apart: what is no record goes to the dead letters. A blob that is cut
 //! short, or answers with anything but an array, is asked for again until it expires.
 
 use memchr::memmem;
@@ -404,9 +404,11 @@ impl Reader<'_> {
 
 /// Whether there are bytes that JSON allows nowhere. Without a branch, so that it is vectorised.
 fn has_control_bytes(record: &[u8]) -> bool {
-    record.iter().fold(false, |found, byte| {
-        found | ((*byte < 0x20) & (*byte != b'\n') & (*byte != b'\r') & (*byte != b'\t'))
-    })
+    let odd = |byte: u8| {
+        let blank = u8::from(byte == b'\n') | u8::from(byte == b'\r') | u8::from(byte == b'\t');
+        u8::from(byte < 0x20) & !blank
+    };
+    record.iter().fold(0, |found, byte| found | odd(*byte)) != 0
 }
 
 fn looks_like_a_record(bytes: &[u8]) -> bool {
