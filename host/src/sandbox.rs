@@ -382,7 +382,7 @@ pub(crate) fn explain(error: &wasmtime::Error, call: &Call, limits: &Limits) -> 
     }
     if call.cpu.spent() {
         let seconds = limits.cpu.as_secs_f64();
-        return format!("it computed for {seconds} s without handing anything over (`limits.cpu`)");
+        return format!("it computed for {seconds} s without handing anything over (`limits.cpu_timeout`)");
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => "it used up its call stack".into(),

@@ -1,0 +1,15 @@
+//! The harness of the integration tests: a simulated office on loopback, a pipeline file for it, the real command
+//! run on that file, and what it delivered, judged by the office's oracle.
+//!
+//! Nothing here asks the code under test what is right: events are read back from the file as any reader would,
+//! and the oracle knows only what the office issued.
+
+pub mod command;
+pub mod delivered;
+pub mod office;
+pub mod pipeline;
+
+pub use command::{Ended, Running, Sluicegate};
+pub use delivered::Delivered;
+pub use office::Simulated;
+pub use pipeline::Pipeline;

@@ -1,0 +1,109 @@
+//! Content that is not what it should be: read again, then kept aside and reported; nobody else notices.
+
+use sluicegate_office::{Fault, Faults, Office};
+use sluicegate_tests::{Delivered, Pipeline, Simulated};
+
+use crate::{folder, sluicegate};
+
+#[test]
+fn what_comes_broken_once_is_read_again() {
+    // Each at a rate that a blob does not meet six times in a row.
+    let broken = [
+        Fault::Truncate,
+        Fault::TruncateChunked,
+        Fault::TruncateGzip,
+        Fault::LengthShort,
+        Fault::LengthLong,
+        Fault::ErrorWith200,
+        Fault::NullBody,
+        Fault::EmptyBody,
+        Fault::HtmlBody,
+        Fault::GarbageTail,
+        Fault::FalseEncoding,
+        Fault::Missing,
+        Fault::ResetAfterHeaders,
+    ];
+    let faults = broken
+        .iter()
+        .fold(Faults::none(), |faults, fault| faults.with(*fault, 0.015));
+    let office = Simulated::start(
+        Office::builder(31)
+            .blobs(150)
+            .events_per_blob(10)
+            .faults(faults),
+    );
+    let folder = folder();
+    let pipeline = Pipeline::o365("broken", &office);
+    let ended = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
+    let delivered = Delivered::read(&folder.path().join("broken.ndjson"));
+    let verdict = office.judge(&delivered);
+    assert!(
+        verdict.is_clean() && verdict.owed == 1_500,
+        "{verdict:?}\n{}",
+        ended.stderr
+    );
+    let played = office.stats().faults;
+    assert!(
+        played.len() >= 5,
+        "too few kinds of faults were met: {played:?}"
+    );
+}
+
+#[test]
+fn what_stays_broken_is_kept_aside_and_reported() {
+    for (seed, fault) in [(32, Fault::PoisonBody), (33, Fault::PoisonError)] {
+        let faults = Faults::none().with(fault, 0.12);
+        let office = Simulated::start(
+            Office::builder(seed)
+                .blobs(50)
+                .events_per_blob(10)
+                .faults(faults),
+        );
+        let folder = folder();
+        let pipeline = Pipeline::o365("poison", &office);
+        let ended = pipeline
+            .give(sluicegate(&folder).args("run --once"))
+            .run()
+            .expect(75);
+        let delivered = Delivered::read(&folder.path().join("poison.ndjson"));
+        let verdict = office.judge(&delivered);
+        assert!(verdict.is_clean(), "{fault}: {verdict:?}");
+        let bad = 500 - verdict.owed;
+        assert!(
+            bad > 0 && bad < 300,
+            "{fault}: {bad} events stand in broken blobs"
+        );
+        ended.says(&["a split is set aside", "in quarantine; they are kept"]);
+        ended.says(&[&format!("{} split(s) set aside", bad / 10)]);
+        ended.says(&["0 declared loss(es)"]);
+    }
+}
+
+#[test]
+fn what_is_gone_is_declared_lost() {
+    let faults = Faults::none().with(Fault::Gone, 0.1);
+    let office = Simulated::start(
+        Office::builder(34)
+            .blobs(50)
+            .events_per_blob(4)
+            .faults(faults),
+    );
+    let folder = folder();
+    let pipeline = Pipeline::o365("gone", &office);
+    let ended = pipeline.give(sluicegate(&folder).args("run --once")).run();
+    let delivered = Delivered::read(&folder.path().join("gone.ndjson"));
+    let verdict = office.judge(&delivered);
+    assert!(verdict.is_clean(), "{verdict:?}");
+    let gone = (200 - verdict.owed) / 4;
+    assert!(gone > 0, "the seed hides no blob");
+    let told = ended.stderr.contains(&format!("{gone} declared loss(es)"))
+        || ended.stderr.contains(&format!("{gone} split(s) set aside"));
+    assert!(
+        told,
+        "{gone} blobs are gone and the summary does not say so:\n{}",
+        ended.stderr
+    );
+}

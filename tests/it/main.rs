@@ -1,0 +1,64 @@
+//! The integration tests: one binary, the real command, real sockets, real files.
+//!
+//! Each module proves one promise from outside; `tests/README.md` says which. No test looks at the clock to decide, and
+//! none depends on another.
+
+mod blobs;
+mod config;
+mod docs;
+mod interface;
+mod map;
+mod pipeline;
+mod restart;
+mod sandbox;
+mod secrets;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use sluicegate_tests::Sluicegate;
+use tempfile::TempDir;
+
+/// The root of the repository.
+fn root() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests
+        .parent()
+        .expect("the tests stand in the repository")
+        .to_owned()
+}
+
+/// A folder of a test's own; gone with the value.
+fn folder() -> TempDir {
+    TempDir::new().expect("a test may make a temporary folder")
+}
+
+/// The real command, run in a folder.
+fn sluicegate(folder: &TempDir) -> Sluicegate {
+    Sluicegate::new(program(), folder.path(), cache())
+}
+
+fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_sluicegate-under-test"))
+}
+
+/// Where compiled plugins are kept. The first test of all compiles the built-in one, so that a dozen commands
+/// that start at once do not all do it.
+fn cache() -> &'static Path {
+    static CACHE: OnceLock<PathBuf> = OnceLock::new();
+    CACHE.get_or_init(|| {
+        let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache");
+        std::fs::create_dir_all(&cache).expect("cargo's folder for tests can be written");
+        let _ = Sluicegate::new(program(), &cache, &cache)
+            .args("inspect o365")
+            .run()
+            .expect(0);
+        cache
+    })
+}
+
+/// A fault guest of `tests/plugins`, as a component.
+fn guest(name: &str) -> PathBuf {
+    Path::new(env!("SLUICEGATE_PLUGINS")).join(format!("{name}.wasm"))
+}

@@ -1,0 +1,58 @@
+//! A transform that cheats: fewer verdicts than events, more events than verdicts, traps, endless loops.
+
+mod bindings {
+    wit_bindgen::generate!({
+        path: "../../../wit",
+        world: "sluicegate:plugin/transform-plugin",
+        generate_all,
+    });
+}
+
+use std::hint::black_box;
+
+use bindings::exports::sluicegate::plugin::transform::{Applied, Guest, Verdict};
+use bindings::sluicegate::plugin::types::{Batch, Descriptor, Diagnostic, Failure, Limits};
+
+struct Miscount;
+
+impl Guest for Miscount {
+    fn describe() -> Descriptor {
+        let (name, version) = ("miscount".into(), "0.1.0".into());
+        Descriptor {
+            name,
+            version,
+            config_schema: "{}".into(),
+        }
+    }
+
+    fn check_config(_: String) -> Vec<Diagnostic> {
+        Vec::new()
+    }
+
+    fn apply(config: String, batch: Batch, _: Limits) -> Result<Applied, Failure> {
+        let has = |mode: &str| config.contains(&format!("\"mode\":\"{mode}\""));
+        let mut verdicts: Vec<_> = batch.entries.iter().map(|_| Verdict::Keep).collect();
+        if has("few") {
+            verdicts.pop();
+        } else if has("many") {
+            verdicts[0] = Verdict::Many(u32::MAX);
+        } else if has("none") {
+            verdicts
+                .iter_mut()
+                .for_each(|verdict| *verdict = Verdict::Drop("as asked".into()));
+        } else if has("trap") {
+            std::process::abort();
+        } else if has("spin") {
+            let mut turns = 0_u64;
+            loop {
+                turns = black_box(turns.wrapping_add(1));
+            }
+        }
+        Ok(Applied {
+            output: batch,
+            verdicts,
+        })
+    }
+}
+
+bindings::export!(Miscount with_types_in bindings);

@@ -1,0 +1,258 @@
+//! Runs the real command in a folder of its own: with its output kept, never longer than a limit, and killed at
+//! will.
+
+use std::ffi::OsStr;
+use std::io::{Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// No run of a test takes longer on two busy cores; one that does hangs.
+const LONGEST: Duration = Duration::from_secs(240);
+
+/// A command line in the making.
+pub struct Sluicegate {
+    command: Command,
+    folder: PathBuf,
+    input: Vec<u8>,
+    longest: Duration,
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Ended {
+    /// Exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A command under way.
+pub struct Running {
+    child: Child,
+    stdout: JoinHandle<Vec<u8>>,
+    stderr: JoinHandle<Vec<u8>>,
+    /// Says nothing; breaks when standard error is closed, which is when the process has ended.
+    ended: Receiver<()>,
+    started: Instant,
+    longest: Duration,
+}
+
+impl Sluicegate {
+    /// The program, run in `folder`, with compiled plugins kept in `cache`. It sees no environment but these.
+    pub fn new(program: &Path, folder: &Path, cache: &Path) -> Self {
+        let mut command = Command::new(program);
+        command
+            .current_dir(folder)
+            .env_clear()
+            .env("XDG_CACHE_HOME", cache);
+        Self {
+            command,
+            folder: folder.to_owned(),
+            input: Vec::new(),
+            longest: LONGEST,
+        }
+    }
+
+    /// Where it runs.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// One more argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// More arguments, split at blanks.
+    #[must_use]
+    pub fn args(mut self, arguments: &str) -> Self {
+        self.command.args(arguments.split_whitespace());
+        self
+    }
+
+    /// An environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// What it reads from standard input.
+    #[must_use]
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = bytes.into();
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(mut self) -> Running {
+        self.command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let started = Instant::now();
+        let mut child = self.command.spawn().expect("the command can be started");
+        feed(child.stdin.take(), self.input);
+        let (alive, ended) = sync_channel(0);
+        let stdout = collect(child.stdout.take(), None);
+        let stderr = collect(child.stderr.take(), Some(alive));
+        Running {
+            child,
+            stdout,
+            stderr,
+            ended,
+            started,
+            longest: self.longest,
+        }
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Panics
+    /// When it takes too long.
+    pub fn run(self) -> Ended {
+        self.start().end()
+    }
+}
+
+impl Running {
+    /// Lets it run for so long; true when it ended by itself before.
+    pub fn ends_within(&self, time: Duration) -> bool {
+        let waited = self.ended.recv_timeout(time);
+        matches!(waited, Err(std::sync::mpsc::RecvTimeoutError::Disconnected))
+    }
+
+    /// Sends a signal, such as `TERM`.
+    ///
+    /// # Panics
+    /// When there is no `kill` command.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-s", name, &id])
+            .stderr(Stdio::null())
+            .status();
+        // It may have ended a moment ago; whoever asked looks at how.
+        sent.expect("a machine that runs tests has `kill`");
+    }
+
+    /// Kills it and waits until it is gone.
+    ///
+    /// # Panics
+    /// When it cannot be killed.
+    pub fn kill(mut self) -> Ended {
+        self.child.kill().expect("our own child can be killed");
+        self.end()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// When it takes too long.
+    pub fn end(mut self) -> Ended {
+        let left = self.longest.saturating_sub(self.started.elapsed());
+        let hangs = !self.ends_within(left);
+        if hangs {
+            // Its output says where it hangs, so it is killed before the test fails.
+            let _ = self.child.kill();
+        }
+        let status = self.child.wait().expect("our own child can be waited for");
+        let took = self.started.elapsed();
+        let stdout = self.stdout.join().expect("reading a pipe does not panic");
+        let stderr = self.stderr.join().expect("reading a pipe does not panic");
+        let stderr = String::from_utf8_lossy(&stderr).into_owned();
+        assert!(
+            !hangs,
+            "still running after {took:?}; its last words:\n{}",
+            tail(&stderr)
+        );
+        Ended {
+            code: status.code(),
+            stdout,
+            stderr,
+            took,
+        }
+    }
+}
+
+impl Ended {
+    /// Insists on an exit code.
+    ///
+    /// # Panics
+    /// When it is another one, with what the command said.
+    #[track_caller]
+    #[must_use]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "standard error:\n{}",
+            tail(&self.stderr)
+        );
+        self
+    }
+
+    /// Insists on words in standard error.
+    ///
+    /// # Panics
+    /// When one of them is not there.
+    #[track_caller]
+    pub fn says(&self, words: &[&str]) {
+        for word in words {
+            assert!(
+                self.stderr.contains(word),
+                "`{word}` is not in:\n{}",
+                tail(&self.stderr)
+            );
+        }
+    }
+
+    /// Standard output as text.
+    ///
+    /// # Panics
+    /// When it is not UTF-8.
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).expect("what the command prints is UTF-8")
+    }
+}
+
+/// The last lines, so that a failed test can be read.
+fn tail(text: &str) -> String {
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(40)..].join("\n")
+}
+
+fn feed(pipe: Option<ChildStdin>, bytes: Vec<u8>) {
+    let Some(mut pipe) = pipe else { return };
+    std::thread::spawn(move || {
+        // A command that does not read its input has closed it; that is its right.
+        let _ = pipe.write_all(&bytes);
+    });
+}
+
+fn collect(
+    pipe: Option<impl Read + Send + 'static>,
+    alive: Option<std::sync::mpsc::SyncSender<()>>,
+) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut pipe) = pipe {
+            // What was read before an error is all there is.
+            let _ = pipe.read_to_end(&mut bytes);
+        }
+        drop(alive);
+        bytes
+    })
+}
