@@ -32,6 +32,8 @@ use crate::sink::file::FileSink;
 use crate::sink::stdout::StdoutSink;
 use crate::stage::Stage;
 use crate::stage::filter::FilterStage;
+use crate::stage::geoip::GeoipStage;
+use crate::stage::user_agent::UserAgentStage;
 
 /// What all pipelines of a process share.
 #[derive(Clone)]
@@ -280,9 +282,10 @@ async fn make_stage(stage: &config::Stage, runtime: &Runtime) -> Result<Box<dyn 
                 plugin, config, limits, clock,
             )?))
         }
-        StageKind::Geoip { .. } | StageKind::UserAgent => {
-            return Err(Error::config("this stage is not part of this build"));
+        StageKind::Geoip { city, asn } => {
+            Box::new(GeoipStage::new(city.clone(), asn.clone(), runtime.clock.clone()))
         }
+        StageKind::UserAgent => Box::new(UserAgentStage::default()),
     })
 }
 
