@@ -282,9 +282,11 @@ async fn make_stage(stage: &config::Stage, runtime: &Runtime) -> Result<Box<dyn 
                 plugin, config, limits, clock,
             )?))
         }
-        StageKind::Geoip { city, asn } => {
-            Box::new(GeoipStage::new(city.clone(), asn.clone(), runtime.clock.clone()))
-        }
+        StageKind::Geoip { city, asn } => Box::new(GeoipStage::new(
+            city.clone(),
+            asn.clone(),
+            runtime.clock.clone(),
+        )),
         StageKind::UserAgent => Box::new(UserAgentStage::default()),
     })
 }

@@ -80,7 +80,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            memory_bytes: 64 << 20,
+            memory_bytes: 192 << 20,
             wall: Duration::from_secs(300),
             cpu: Duration::from_secs(5),
             batch_bytes: 1 << 20,
@@ -382,7 +382,9 @@ pub(crate) fn explain(error: &wasmtime::Error, call: &Call, limits: &Limits) -> 
     }
     if call.cpu.spent() {
         let seconds = limits.cpu.as_secs_f64();
-        return format!("it computed for {seconds} s without handing anything over (`limits.cpu_timeout`)");
+        return format!(
+            "it computed for {seconds} s without handing anything over (`limits.cpu_timeout`)"
+        );
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => "it used up its call stack".into(),

@@ -171,8 +171,7 @@ fn start(world: &mut World<'_>, config: &Config, stream: &str) -> Result<(), Fai
     let mut tries = 1;
     loop {
         // Whether a request without an answer had its effect, the next survey tells.
-        let response =
-            send(world, &request)?.map_err(|reason| later(reason, REFUSED_RETRY_MS))?;
+        let response = send(world, &request)?.map_err(|reason| later(reason, REFUSED_RETRY_MS))?;
         if (200..300).contains(&response.status) {
             world
                 .log

@@ -222,7 +222,7 @@ fn tenants_override_the_source_and_share_nothing_else() {
     let Auth::OAuth2(auth) = &fabrikam.auth else {
         panic!("oauth2")
     };
-    let auth::Credential::Certificate(certificate) = &auth.credential else {
+    let Credential::Certificate(certificate) = &auth.credential else {
         panic!("certificate")
     };
     assert_eq!(certificate.file, FilePath::new("pipelines/c.pem"));
@@ -242,7 +242,7 @@ fn a_missing_secret_names_tenant_key_and_line() {
     let Auth::Microsoft(auth) = &config.source.tenants[0].auth else {
         panic!("microsoft")
     };
-    let auth::Credential::ClientSecret(secret) = &auth.credential else {
+    let Credential::ClientSecret(secret) = &auth.credential else {
         panic!("secret")
     };
     assert_eq!(
@@ -263,7 +263,7 @@ fn the_rest_of_a_full_file_is_read() {
         ("event.action".to_owned(), vec!["a".into(), "b".into()]),
         ("event.severity".to_owned(), vec![3.into()]),
     ];
-    assert_eq!(*filter, stage::Filter { keep: true, fields });
+    assert_eq!(*filter, Filter { keep: true, fields });
     assert!(matches!(&config.stages[1].kind, StageKind::Wasm(wasm) if wasm.config["x"] == 1));
     let names: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
     assert_eq!(names, ["stdout", "archive"]);
