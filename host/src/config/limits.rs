@@ -24,10 +24,10 @@ pub struct LimitsSection {
     /// clean.
     #[schemars(extend("default" = "192MiB"))]
     pub memory: Option<Size>,
-    /// Longest time one call may take, waiting included.
+    /// Longest time one call may take, waiting for the network included, waiting for the sinks not.
     #[schemars(extend("default" = "300s"))]
     pub call_timeout: Option<Period>,
-    /// Longest time a call may compute without once asking the host for anything.
+    /// Longest time a call may compute without handing events over.
     #[schemars(extend("default" = "5s"))]
     pub cpu_timeout: Option<Period>,
     /// Most requests of one call.
