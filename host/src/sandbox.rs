@@ -395,6 +395,7 @@ pub(crate) fn explain(error: &wasmtime::Error, call: &Call, limits: &Limits) -> 
             }
         },
         Some(trap) => format!("it trapped: {trap}"),
-        None => format!("the call failed: {error}"),
+        // The outer error is a backtrace of many lines; the innermost says what was wrong.
+        None => format!("the call failed: {}", error.root_cause()),
     }
 }

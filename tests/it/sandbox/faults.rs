@@ -100,7 +100,7 @@ pub fn flood() {
     ]);
     run.says(&["tenant=flood_entries", "1500000 events in a batch"]);
     run.says(&["plugin `flood` was stopped in `read` for tenant `flood_handles`"]);
-    run.says(&["tenant=flood_fields", "field "]);
+    run.says(&["plugin `flood` was stopped in `read` for tenant `flood_fields`"]);
     run.says(&[
         "tenant=flood_state",
         "the state would hold",
@@ -148,6 +148,7 @@ pub fn miscount() {
     let kept = [
         ("stage_few", "0 verdicts for 1 events"),
         ("stage_many", "promise more events than it gave"),
+        ("stage_leftover", "more events than its verdicts account for"),
         ("stage_trap", "it trapped"),
         ("stage_spin", "computed for 0.1 s"),
     ];

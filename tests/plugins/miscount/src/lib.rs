@@ -37,9 +37,15 @@ impl Guest for Miscount {
         } else if has("many") {
             verdicts[0] = Verdict::Many(u32::MAX);
         } else if has("none") {
-            verdicts
-                .iter_mut()
-                .for_each(|verdict| *verdict = Verdict::Drop("as asked".into()));
+            let drop = |_| Verdict::Drop("as asked".into());
+            let verdicts = batch.entries.iter().map(drop).collect();
+            let (bytes, entries) = (Vec::new(), Vec::new());
+            return Ok(Applied {
+                output: Batch { bytes, entries },
+                verdicts,
+            });
+        } else if has("leftover") {
+            verdicts[0] = Verdict::Drop("and yet it is given".into());
         } else if has("trap") {
             std::process::abort();
         } else if has("spin") {
