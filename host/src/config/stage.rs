@@ -65,9 +65,11 @@ pub struct WasmSection {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "geoip")]
 pub struct GeoipSection {
-    /// A City or Country database (`.mmdb`), seen from the pipeline's folder.
+    /// A City or Country database (`.mmdb`), seen from the pipeline's folder. It is read again when
+    /// the file changes; while there is none, events get no `geo`.
     pub city: Option<String>,
-    /// An ASN database (`.mmdb`), seen from the pipeline's folder.
+    /// An ASN database (`.mmdb`), seen from the pipeline's folder. It is read again when the file
+    /// changes; while there is none, events get no `as`.
     pub asn: Option<String>,
 }
 

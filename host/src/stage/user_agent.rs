@@ -31,6 +31,12 @@ const TEXT_BYTES: usize = 4 << 10;
 /// What the rules say about what they do not know.
 const OTHER: &str = "Other";
 
+/// How the member begins in events that a mapping of ours wrote.
+const MEMBER: &[u8] = b"\"user_agent\"";
+
+/// The text, and what is found out about it.
+const MEMBERS: [&str; 5] = ["original", "name", "version", "os", "device"];
+
 static RULES: OnceLock<Extractor<'static>> = OnceLock::new();
 
 fn rules() -> &'static Extractor<'static> {
@@ -65,16 +71,21 @@ impl UserAgents {
 
     /// The event with `user_agent` completed; the same bytes when there is nothing to add.
     ///
-    /// For events that were written by a mapping of ours: one whose text does not have the name is
-    /// not read at all, and one that is no JSON object stays what it is.
+    /// For events that were written by a mapping of ours: of those only the end is read, where the
+    /// mapping puts the member. One that is no JSON object stays what it is.
     pub fn enrich<'a>(&self, body: &'a [u8]) -> Cow<'a, [u8]> {
-        if memmem::find(body, b"\"user_agent\"").is_none() {
+        if memmem::find(body, MEMBER).is_none() {
             return Cow::Borrowed(body);
         }
-        match self.read(body) {
-            Ok(Some(added)) => Cow::Owned(added),
-            Ok(None) | Err(_) => Cow::Borrowed(body),
-        }
+        let added = match last_member(body) {
+            Some(members) => self.beside(members).map(|added| {
+                // Behind `original`, before the braces that close `user_agent` and the event.
+                let (before, braces) = body.split_at(body.len() - 2);
+                [before, b",", &*added, braces].concat()
+            }),
+            None => self.read(body).unwrap_or(None),
+        };
+        added.map_or(Cow::Borrowed(body), Cow::Owned)
     }
 
     /// The completed event; `None` when there is nothing to add. Refuses what is no JSON object.
@@ -82,17 +93,21 @@ impl UserAgents {
         let [Some(object)] = json::members(body, ["user_agent"])? else {
             return Ok(None);
         };
-        let names = ["original", "name", "version", "os", "device"];
-        // A part that somebody else found out would not fit to ours.
-        let [Some(original), None, None, None, None] = json::inner(object, names) else {
-            return Ok(None);
-        };
-        let Some(found) = self.look_up(original) else {
+        let Some(added) = self.beside(json::inner(object, MEMBERS)) else {
             return Ok(None);
         };
         let mut additions = Additions::new(body);
-        additions.append(object, &found);
+        additions.append(object, &added);
         Ok(additions.splice())
+    }
+
+    /// What belongs beside the members of `user_agent`; `None` when nothing does.
+    fn beside(&self, members: [Option<&RawValue>; MEMBERS.len()]) -> Option<Arc<[u8]>> {
+        match members {
+            [Some(original), None, None, None, None] => self.look_up(original),
+            // A part that somebody else found out would not fit to ours.
+            _ => None,
+        }
     }
 
     /// The members for a user agent; `None` when it is no text.
@@ -112,6 +127,23 @@ impl UserAgents {
         }
         Some(found)
     }
+}
+
+/// The members of `user_agent` when it is the last member of an event without blanks at its end.
+///
+/// Quotes inside a text have a backslash in front, so the name behind a comma or brace is a
+/// member's; when its value goes on up to the last brace of the event, it is a member of the event
+/// itself.
+fn last_member(body: &[u8]) -> Option<[Option<&RawValue>; MEMBERS.len()]> {
+    let start = memmem::find_iter(body, MEMBER).last()?;
+    let before = body[..start].last()?;
+    let value = body[start + MEMBER.len()..]
+        .strip_prefix(b":")?
+        .strip_suffix(b"}")?;
+    if !matches!(before, b',' | b'{') || !value.ends_with(b"}") {
+        return None;
+    }
+    json::members(value, MEMBERS).ok()
 }
 
 /// A text, borrowed where it has no escapes.
@@ -297,6 +329,59 @@ mod tests {
         );
         let enriched = UserAgents::default().enrich(body.as_bytes()).into_owned();
         assert_eq!(String::from_utf8(enriched).unwrap(), expected);
+    }
+
+    #[test]
+    fn reads_the_end_only_where_that_is_the_whole_truth() {
+        let agents = UserAgents::default();
+        let added = r#""name":"curl","version":"8.5.0","device":{"name":"Other"}"#;
+        for (body, at_the_end) in [
+            (r#"{"a":1,"user_agent":{"original":"curl/8.5.0"#, true),
+            (
+                r#"{"user_agent":{"a":"\"user_agent\":{","original":"curl/8.5.0"#,
+                true,
+            ),
+            (
+                r#"{"b":"\"user_agent\":{","user_agent":{"original":"curl/8.5.0"#,
+                true,
+            ),
+            (
+                r#"{"b":{"user_agent":{}},"user_agent":{"original":"curl/8.5.0"#,
+                true,
+            ),
+            (r#"{"user_agent" :{"original":"curl/8.5.0"#, false),
+            (r#"{ "user_agent":{"original":"curl/8.5.0"#, false),
+        ] {
+            let whole = format!("{body}\"}}}}");
+            assert_eq!(
+                last_member(whole.as_bytes()).is_some(),
+                at_the_end,
+                "{whole}"
+            );
+            let enriched = agents.enrich(whole.as_bytes()).into_owned();
+            assert_eq!(enriched, format!("{body}\",{added}}}}}").as_bytes());
+            assert_eq!(
+                agents.read(whole.as_bytes()).unwrap(),
+                Some(enriched),
+                "both ways agree"
+            );
+        }
+        for (body, enriched) in [
+            (
+                r#"{"user_agent":{"original":"curl/8.5.0"},"z":{"user_agent":{}}}"#,
+                true,
+            ),
+            (r#"{"z":{"user_agent":{"original":"curl/8.5.0"}}}"#, false),
+            (
+                r#"{"z":{"user_agent":{"original":"curl/8.5.0"}},"y":{}}"#,
+                false,
+            ),
+            (r#"{"z":["user_agent",{"original":"curl/8.5.0"}]}"#, false),
+        ] {
+            assert!(last_member(body.as_bytes()).is_none(), "{body}");
+            let found = agents.enrich(body.as_bytes());
+            assert_eq!(matches!(found, Cow::Owned(_)), enriched, "{body}");
+        }
     }
 
     #[test]
