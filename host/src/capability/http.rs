@@ -218,13 +218,19 @@ impl HttpHooks {
             ));
         };
         // One host has many spellings (`2130706433`, `127.0.0.1.`); only the one that is compared is sent.
-        let spelt = request.uri().host().unwrap_or_default().to_ascii_lowercase();
+        let spelt = request
+            .uri()
+            .host()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         let plain = |url: &url::Url| {
             url.username().is_empty()
                 && url.password().is_none()
                 && url.host_str() == Some(spelt.as_str())
         };
-        let url = url::Url::parse(&request.uri().to_string()).ok().filter(plain);
+        let url = url::Url::parse(&request.uri().to_string())
+            .ok()
+            .filter(plain);
         let origin = url.as_ref().and_then(Origin::of);
         let (Some(url), Some(origin)) = (url, origin) else {
             let reason = format!(
