@@ -94,8 +94,7 @@ impl Transform {
         let (sender, pieces) = mpsc::channel(4);
         let reader = tokio::task::spawn_blocking(move || read(&sender));
         let mut output = Output { rejected, sums: Sums::default(), started, shown: started };
-        let mapped = map(mapper, pieces, &mut output).await;
-        mapped.map_err(wrong)?;
+        map(mapper, pieces, &mut output).await.map_err(wrong)?;
         let ended = reader.await.map_err(|error| {
             wrong(Error::internal(format!("reading standard input panicked: {error}")))
         })?;
