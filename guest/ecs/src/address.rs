@@ -31,7 +31,7 @@ pub(crate) fn choose(event: &mut Event<'_>) -> Step {
         let Some(value) = event.get(known) else {
             continue;
         };
-        if event.document.has(Field::ClientTempScratch) {
+        if event.document.has(Field::ClientTempScratch) && !event.robust {
             return fail("field [client._temp] already exists");
         }
         let empty = value.elements().next().is_none();

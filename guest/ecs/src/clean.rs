@@ -6,19 +6,20 @@
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
-use crate::scan::{EMPTY, NUMBER};
+use crate::bytes::put;
+use crate::scan::{EMPTY, NUMBER, Scanner};
 use crate::value::Tree;
 
 /// Writes a tree; false when nothing of it is left, and then nothing is written.
 pub(crate) fn write_tree(tree: Tree<'_>, prune: bool, out: &mut Vec<u8>) -> bool {
     let changes = if prune { EMPTY } else { 0 } | if tree.quoted { NUMBER } else { 0 };
     if tree.flags & changes == 0 {
-        out.extend_from_slice(tree.json);
+        put(out, tree.json);
         return true;
     }
     let mut cleaner = Cleaner {
         json: tree.json,
-        at: 0,
+        scanner: Scanner::new(tree.json),
         run: 0,
         prune,
         quote: tree.quoted,
@@ -34,25 +35,16 @@ pub(crate) fn write_tree(tree: Tree<'_>, prune: bool, out: &mut Vec<u8>) -> bool
 /// Without white space outside strings.
 pub(crate) fn compact<'a>(arena: &'a Bump, json: &[u8]) -> &'a [u8] {
     let mut out = ArenaVec::with_capacity_in(json.len(), arena);
-    let mut cleaner = Cleaner {
-        json,
-        at: 0,
-        run: 0,
-        prune: false,
-        quote: false,
-        out: &mut Vec::new(),
-    };
-    while let Some(&byte) = json.get(cleaner.at) {
-        let start = cleaner.at;
-        match byte {
-            b' ' | b'\t' | b'\n' | b'\r' => {
-                cleaner.at += 1;
-                continue;
-            }
-            b'"' => cleaner.string(),
-            _ => cleaner.at += 1,
+    let mut scanner = Scanner::<false>::new(json);
+    while let Some(byte) = scanner.peek() {
+        let start = scanner.at;
+        scanner.at += 1;
+        if byte == b'"' {
+            scanner.string();
         }
-        out.extend_from_slice(&json[start..cleaner.at]);
+        if !byte.is_ascii_whitespace() {
+            out.extend_from_slice(&json[start..scanner.at]);
+        }
     }
     out.into_bump_slice()
 }
@@ -60,7 +52,7 @@ pub(crate) fn compact<'a>(arena: &'a Bump, json: &[u8]) -> &'a [u8] {
 /// A pass over valid JSON text.
 struct Cleaner<'a, 'o> {
     json: &'a [u8],
-    at: usize,
+    scanner: Scanner<'a, false>,
     /// Where the text begins that is read, kept and not yet written.
     run: usize,
     prune: bool,
@@ -70,73 +62,41 @@ struct Cleaner<'a, 'o> {
 
 impl Cleaner<'_, '_> {
     fn peek(&self) -> u8 {
-        self.json.get(self.at).copied().unwrap_or(b'}')
-    }
-
-    fn space(&mut self) {
-        while matches!(self.json.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
-        }
+        self.scanner.peek().unwrap_or(b'}')
     }
 
     /// Writes what is kept up to `end`.
     fn flush(&mut self, end: usize) {
-        self.out.extend_from_slice(&self.json[self.run..end]);
+        put(self.out, &self.json[self.run..end]);
         self.run = end;
     }
 
-    /// Skips a string.
+    /// Passes a string.
     fn string(&mut self) {
-        self.at += 1;
-        loop {
-            let word = match self.json.get(self.at..self.at + 8).map(<[u8; 8]>::try_from) {
-                Some(Ok(word)) => u64::from_le_bytes(word),
-                _ => return self.string_at_end(),
-            };
-            let stop = stops(word);
-            if stop == 0 {
-                self.at += 8;
-                continue;
-            }
-            self.at += (stop.trailing_zeros() / 8) as usize;
-            if self.json[self.at] == b'"' {
-                self.at += 1;
-                return;
-            }
-            self.at += 2;
-        }
-    }
-
-    fn string_at_end(&mut self) {
-        while let Some(&byte) = self.json.get(self.at) {
-            self.at += if byte == b'\\' { 2 } else { 1 };
-            if byte == b'"' {
-                return;
-            }
-        }
-        self.at = self.json.len();
+        self.scanner.at += 1;
+        self.scanner.string();
     }
 
     /// Passes a value; false when it is to be left out.
     fn value(&mut self) -> bool {
         match self.peek() {
             b'"' => {
-                let start = self.at;
+                let start = self.scanner.at;
                 self.string();
-                !(self.prune && self.at == start + 2)
+                !(self.prune && self.scanner.at == start + 2)
             }
             b'{' => self.container(true),
             b'[' => self.container(false),
             b'n' => {
-                self.at += 4;
+                self.scanner.at += 4;
                 !self.prune
             }
             b't' => {
-                self.at += 4;
+                self.scanner.at += 4;
                 true
             }
             b'f' => {
-                self.at += 5;
+                self.scanner.at += 5;
                 true
             }
             _ => {
@@ -147,29 +107,29 @@ impl Cleaner<'_, '_> {
     }
 
     fn number(&mut self) {
-        let start = self.at;
+        let start = self.scanner.at;
         while matches!(self.peek(), b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E') {
-            self.at += 1;
+            self.scanner.at += 1;
         }
         if self.quote {
             self.flush(start);
             self.out.push(b'"');
-            self.flush(self.at);
+            self.flush(self.scanner.at);
             self.out.push(b'"');
         }
     }
 
     fn container(&mut self, object: bool) -> bool {
         let before = (self.out.len(), self.run);
-        self.at += 1;
+        self.scanner.at += 1;
         // Behind the last thing kept: in the text, in what is written, and the run at that point.
-        let mut kept = (self.at, self.out.len(), self.run);
+        let mut kept = (self.scanner.at, self.out.len(), self.run);
         let (mut any, mut cut) = (false, false);
         loop {
-            self.space();
+            self.scanner.space();
             if self.peek() == b',' {
-                self.at += 1;
-                self.space();
+                self.scanner.at += 1;
+                self.scanner.space();
             }
             if matches!(self.peek(), b'}' | b']') {
                 break;
@@ -178,16 +138,16 @@ impl Cleaner<'_, '_> {
                 if any {
                     self.out.push(b',');
                 }
-                self.run = self.at;
+                self.run = self.scanner.at;
             }
             if object {
                 self.string();
-                self.space();
-                self.at += 1;
-                self.space();
+                self.scanner.space();
+                self.scanner.at += 1;
+                self.scanner.space();
             }
             if self.value() {
-                kept = (self.at, self.out.len(), self.run);
+                kept = (self.scanner.at, self.out.len(), self.run);
                 (any, cut) = (true, false);
             } else {
                 self.out.truncate(kept.1);
@@ -202,26 +162,15 @@ impl Cleaner<'_, '_> {
         if self.prune && !any {
             self.out.truncate(before.0);
             self.run = before.1;
-            self.at += 1;
+            self.scanner.at += 1;
             return false;
         }
         if cut {
-            self.run = self.at;
+            self.run = self.scanner.at;
         }
-        self.at += 1;
+        self.scanner.at += 1;
         true
     }
-}
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-
-/// Marks quotes and backslashes; the lowest mark is exact.
-#[inline]
-fn stops(word: u64) -> u64 {
-    let quote = word ^ (ONES * 0x22);
-    let backslash = word ^ (ONES * 0x5c);
-    let zero = |x: u64| x.wrapping_sub(ONES) & !x;
-    (zero(quote) | zero(backslash)) & (ONES * 0x80)
 }
 
 #[cfg(test)]

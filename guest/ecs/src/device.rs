@@ -1,5 +1,6 @@
 //! Platform, device, session, token and application.
 
+use crate::document::Document;
 use crate::embedded::{note_bad, parse};
 use crate::event::{Event, Step, describe, fail};
 use crate::table::fields::Field;
@@ -125,7 +126,13 @@ fn additional_details(event: &mut Event<'_>) -> Step {
     let Some(agent) = details.set_member("User-Agent") else {
         return Ok(());
     };
-    if event.document.has(Field::UserAgentOriginal) {
+    let document = &event.document;
+    let taken = if event.robust {
+        Document::is_set
+    } else {
+        Document::has
+    };
+    if taken(document, Field::UserAgentOriginal) {
         return Ok(());
     }
     if agent.text().is_none() && !event.robust {

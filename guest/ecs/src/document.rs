@@ -3,7 +3,10 @@
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
+use crate::hash;
+use crate::index::Index;
 use crate::print::render;
+use crate::scan::Hash;
 use crate::table::fields::{COUNT, Field};
 use crate::text::Text;
 use crate::value::Value;
@@ -20,6 +23,8 @@ pub(crate) enum Slot<'a> {
 pub(crate) struct Document<'a> {
     arena: &'a Bump,
     slots: [Slot<'a>; COUNT],
+    /// For the lists that have grown long.
+    indexes: Vec<(Field, Index<'a>)>,
 }
 
 impl<'a> Document<'a> {
@@ -27,6 +32,7 @@ impl<'a> Document<'a> {
         Document {
             arena,
             slots: [const { Slot::Missing }; COUNT],
+            indexes: Vec::new(),
         }
     }
 
@@ -113,9 +119,48 @@ impl<'a> Document<'a> {
         if matches!(self.slot(field), Slot::One(one) if one.same(value, arena)) {
             return;
         }
+        if self.list(field).len() > SEARCHED {
+            return self.append_indexed(field, value);
+        }
         let values = self.list(field);
         if !values.iter().any(|have| have.same(value, arena)) {
             values.push(value);
         }
+    }
+
+    /// The same for a long list.
+    #[cold]
+    fn append_indexed(&mut self, field: Field, value: Value<'a>) {
+        let arena = self.arena;
+        let found = self.indexes.iter().position(|(have, _)| *have == field);
+        let at = found.unwrap_or(self.indexes.len());
+        if found.is_none() {
+            self.indexes.push((field, Index::new(arena)));
+        }
+        let Slot::Many(values) = &mut self.slots[field as usize] else {
+            return;
+        };
+        let index = &mut self.indexes[at].1;
+        for have in &values[index.len()..] {
+            index.push(hash_of(arena, *have));
+        }
+        let hash = hash_of(arena, value);
+        if index
+            .find(hash, |row| values[row].same(value, arena))
+            .is_none()
+        {
+            values.push(value);
+            index.push(hash);
+        }
+    }
+}
+
+/// Up to so many values a list is searched from its start.
+const SEARCHED: usize = 32;
+
+fn hash_of<'a>(arena: &'a Bump, value: Value<'a>) -> Hash {
+    match value {
+        Value::Text(text) => hash::bytes(text.decode(arena)),
+        _ => Hash::MIN,
     }
 }

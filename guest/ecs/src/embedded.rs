@@ -10,18 +10,18 @@ use crate::hash;
 use crate::scan::{self, Scanner};
 use crate::table::members::Known;
 use crate::text::Text;
-use crate::value::{Kind, Tree, Value};
+use crate::value::{Kind, Value};
 
 /// The value of a JSON text, strictly: nothing behind it, no name twice in one object.
 pub(crate) fn parse<'a>(arena: &'a Bump, text: &'a [u8]) -> Option<Value<'a>> {
-    let mut scanner = Scanner::new(text);
+    let mut scanner = Scanner::<true>::new(text);
     scanner.space();
     if scanner.peek().is_none() {
         return Some(Value::Null);
     }
     scanner.flags = 0;
     let start = scanner.at;
-    scanner.value(0).ok()?;
+    scanner.value(0)?;
     let end = scanner.at;
     let flags = scanner.flags;
     scanner.space();
@@ -44,12 +44,6 @@ pub(crate) fn parse<'a>(arena: &'a Bump, text: &'a [u8]) -> Option<Value<'a>> {
 
 /// Some object, at any depth, holds a name twice.
 pub(crate) fn names_twice(arena: &Bump, value: Value<'_>) -> bool {
-    let Value::Tree(Tree { flags, .. }) = value else {
-        return false;
-    };
-    if flags & scan::TWICE == 0 {
-        return false;
-    }
     let mut names = Vec::new();
     for pair in value.members() {
         names.push(hash::bytes(pair.name.decode(arena)));

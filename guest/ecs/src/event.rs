@@ -80,12 +80,10 @@ impl<'a> Event<'a> {
         self.document.append(Field::ErrorMessage, Value::Text(text));
     }
 
-    /// A member of the record. In robust mode null counts as missing.
+    /// A member of the record, null included.
     #[inline]
     pub(crate) fn get(&self, known: Known) -> Option<Value<'a>> {
-        self.record
-            .get(known)
-            .filter(|value| !(self.robust && value.is_null()))
+        self.record.get(known)
     }
 
     /// A member of the record that is neither missing nor null.
@@ -100,7 +98,7 @@ impl<'a> Event<'a> {
         let Some(value) = self.get(from) else {
             return Ok(());
         };
-        if self.is_free(to, from.name())? && self.put(to, value, from.name()) {
+        if self.is_free(to, value, from.name())? && self.put(to, value, from.name()) {
             self.record.remove(from);
         }
         Ok(())
@@ -111,23 +109,26 @@ impl<'a> Event<'a> {
         let Some(object) = self.get(outer) else {
             return Ok(());
         };
-        let value = object
-            .member(from)
-            .filter(|value| !(self.robust && value.is_null()));
-        let Some(value) = value else { return Ok(()) };
-        if self.is_free(to, from)? && self.put(to, value, from) {
-            self.record.put(outer, object.without(self.arena, &[from]));
+        let Some(value) = object.member(from) else {
+            return Ok(());
+        };
+        if self.is_free(to, value, from)? && self.put(to, value, from) {
+            let rest = object.without(self.arena, &[from]);
+            self.record.put(outer, rest);
         }
         Ok(())
     }
 
-    /// Whether nothing stands in the field yet. In robust mode what stands there stays.
+    /// Whether the value may stand in the field. In robust mode null stands in nobody's way, and
+    /// what stands there already stays.
     #[inline]
-    fn is_free(&mut self, to: Field, name: &str) -> Result<bool, Failure> {
-        if !self.document.has(to) {
+    fn is_free(&mut self, to: Field, value: Value<'a>, name: &str) -> Result<bool, Failure> {
+        if !self.document.has(to) || self.robust && !self.document.is_set(to) {
             return Ok(true);
         }
-        self.occupied(to.name(), name)?;
+        if !(self.robust && value.is_null()) {
+            self.occupied(to.name(), name)?;
+        }
         Ok(false)
     }
 

@@ -6,12 +6,14 @@
 //! whoever can forge a record can also copy one. Changing anything here makes every remembered
 //! event look new.
 
+use crate::scan::Hash;
+
 /// The state before the first word of a string.
 pub(crate) const SEED: u64 = 0x9ae1_6a3b_2f90_404f;
 /// The state before the first element of an array.
 pub(crate) const ARRAY: u64 = 0xc2b2_ae3d_27d4_eb4f;
 /// The state before a number or a literal.
-pub(crate) const SCALAR: u64 = 0x27d4_eb2f_1656_67c5;
+const SCALAR: u64 = 0x27d4_eb2f_1656_67c5;
 const OBJECT: u64 = 0x1656_67b1_9e37_79f9;
 const MEMBER: u64 = 0x8535_38d7_0c6b_9f2d;
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -25,41 +27,51 @@ pub(crate) const fn mix(state: u64, word: u64) -> u64 {
 
 /// Ends a text: its last, zero-padded word and its length in bytes.
 #[inline]
-pub(crate) const fn finish(state: u64, tail: u64, length: usize) -> u64 {
-    mix(mix(state, tail), length as u64)
+pub(crate) const fn finish(state: u64, tail: u64, length: usize) -> Hash {
+    never_zero(mix(mix(state, tail), length as u64))
+}
+
+/// Zero becomes one, so that there is a value that is no hash.
+#[inline]
+pub(crate) const fn never_zero(hash: u64) -> Hash {
+    match Hash::new(hash) {
+        Some(hash) => hash,
+        None => Hash::MIN,
+    }
+}
+
+/// A number or a literal.
+#[inline]
+pub(crate) const fn scalar(word: u64) -> Hash {
+    never_zero(mix(SCALAR, word))
 }
 
 /// One member of an object.
 #[inline]
-pub(crate) const fn member(name: u64, value: u64) -> u64 {
-    mix(mix(MEMBER, name), value)
+pub(crate) const fn member(name: Hash, value: Hash) -> u64 {
+    mix(mix(MEMBER, name.get()), value.get())
 }
 
 /// An object, from the sum of its members.
 #[inline]
-pub(crate) const fn object(sum: u64) -> u64 {
-    mix(OBJECT, sum)
+pub(crate) const fn object(sum: u64) -> Hash {
+    never_zero(mix(OBJECT, sum))
 }
 
 /// A text in one piece; equal to what `scan` computes on the way.
-pub(crate) const fn bytes(text: &[u8]) -> u64 {
-    let mut state = SEED;
-    let mut at = 0;
-    while at + 8 <= text.len() {
-        state = mix(state, word(text, at, 8));
-        at += 8;
+#[inline]
+pub(crate) const fn bytes(text: &[u8]) -> Hash {
+    let (mut state, mut rest) = (SEED, text);
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        state = mix(state, u64::from_le_bytes(*word));
+        rest = behind;
     }
-    finish(state, word(text, at, text.len() - at), text.len())
-}
-
-const fn word(text: &[u8], at: usize, length: usize) -> u64 {
-    let mut word = 0;
-    let mut index = 0;
-    while index < length {
-        word |= (text[at + index] as u64) << (8 * index);
+    let (mut tail, mut index) = (0, 0);
+    while index < rest.len() {
+        tail |= (rest[index] as u64) << (8 * index);
         index += 1;
     }
-    word
+    finish(state, tail, text.len())
 }
 
 #[cfg(test)]
@@ -73,15 +85,15 @@ mod tests {
             let text = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOP"[..length].to_owned();
             let quoted = format!("{text}\"");
             assert_eq!(
-                Scanner::new(quoted.as_bytes()).string(),
-                Ok(bytes(text.as_bytes()))
+                Scanner::<true>::new(quoted.as_bytes()).string(),
+                Some(bytes(text.as_bytes()))
             );
         }
         let escaped = r"a\nb and more \\ text";
         let quoted = format!("{escaped}\"");
         assert_eq!(
-            Scanner::new(quoted.as_bytes()).string(),
-            Ok(bytes(escaped.as_bytes()))
+            Scanner::<true>::new(quoted.as_bytes()).string(),
+            Some(bytes(escaped.as_bytes()))
         );
     }
 }

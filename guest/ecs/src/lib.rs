@@ -13,6 +13,8 @@
 )]
 
 mod address;
+mod block;
+mod bytes;
 mod clean;
 mod codes;
 mod common;
@@ -24,6 +26,7 @@ mod document;
 mod embedded;
 mod event;
 mod hash;
+mod index;
 mod ip;
 mod mail;
 mod mapper;

@@ -1,5 +1,7 @@
 //! `email.*`: from the parameters of cmdlets and from the plain members of mail records.
 
+use std::collections::BTreeSet;
+
 use bumpalo::collections::Vec as ArenaVec;
 
 use crate::event::{Event, Step, describe, fail};
@@ -66,7 +68,7 @@ fn identity(text: &[u8]) -> Option<&[u8]> {
 
 /// `email.to.address` from the parameters that forward mail.
 fn forwards<'a>(event: &mut Event<'a>, parameters: Value<'a>) -> Step {
-    let mut set = Vec::new();
+    let (mut set, mut seen) = (Vec::new(), BTreeSet::new());
     for name in ["ForwardAsAttachmentTo", "ForwardTo", "RedirectTo"] {
         let Some(value) = parameters.set_member(name) else {
             continue;
@@ -85,7 +87,7 @@ fn forwards<'a>(event: &mut Event<'a>, parameters: Value<'a>) -> Step {
         }
         for part in text.decode(event.arena).split(|&byte| byte == b';') {
             let part = trim(part);
-            if !set.contains(&part) {
+            if seen.insert(part) {
                 set.push(part);
             }
         }

@@ -55,7 +55,13 @@ const PAST_MS: i64 = 30 * 24 * 3_600_000;
 
 impl Mapper {
     /// A mapper with these options.
-    pub fn new(options: Options) -> Self {
+    pub fn new(mut options: Options) -> Self {
+        // Ids are compared in lower case, so that the table may be written in any.
+        let tenants = std::mem::take(&mut options.tenants);
+        options.tenants = tenants
+            .into_iter()
+            .map(|(id, name)| (id.to_lowercase(), name))
+            .collect();
         Mapper {
             options,
             ..Mapper::default()
@@ -225,7 +231,7 @@ impl<'a> Input<'a> {
     fn map_ecs(&self, mut readable: Readable<'a>, out: &mut Vec<u8>) -> Option<i64> {
         let robust = self.options.error_mode == ErrorMode::Robust;
         if robust && readable.record.members.len() > MEMBERS_LIMIT {
-            readable.record.members.truncate(MEMBERS_LIMIT);
+            readable.record.keep_first(MEMBERS_LIMIT);
             readable
                 .notes
                 .push("too many members: what is beyond 1000 is in event.original only");
@@ -250,11 +256,12 @@ impl<'a> Input<'a> {
         }
         if self.options.preserve_original_event {
             tag(&mut event, "preserve_original_event");
-            self.keep_original(&mut event);
-        } else if let Some(message) = readable.message {
-            event
-                .document
-                .set(Field::EventOriginal, Value::Text(message));
+            match readable.message {
+                Some(message) => event
+                    .document
+                    .set(Field::EventOriginal, Value::Text(message)),
+                None => self.keep_original(&mut event),
+            }
         }
         let end = steps::run(&mut event);
         self.end(&mut event, end, out);
@@ -350,7 +357,7 @@ impl<'a> Input<'a> {
 
     /// The event of a record nested too deeply to be read: its identity and its bytes.
     fn minimal(&self, id: &mut String, out: &mut Vec<u8>) -> Mapped {
-        let fingerprint = hash::bytes(self.bytes);
+        let fingerprint = hash::bytes(self.bytes).get();
         let own = shallow_id(self.bytes).filter(|own| own.len() <= ID_LIMIT);
         *id = own.map_or_else(|| format!("{fingerprint:016x}"), str::to_owned);
         let (text, _) = original::text(self.arena, self.bytes);
@@ -416,9 +423,9 @@ fn shallow_id(bytes: &[u8]) -> Option<&str> {
             b'}' | b']' => depth = depth.saturating_sub(1),
             b'"' => {
                 let start = at + 1;
-                let mut scanner = Scanner::new(bytes);
+                let mut scanner = Scanner::<false>::new(bytes);
                 scanner.at = start;
-                scanner.string().ok()?;
+                scanner.string()?;
                 at = scanner.at;
                 if depth == 1
                     && &bytes[start..at - 1] == b"Id"

@@ -6,9 +6,11 @@ use bumpalo::collections::Vec as ArenaVec;
 
 use crate::event::{Event, Failure, Step, describe};
 use crate::hash;
+use crate::index::Index;
+use crate::scan::Hash;
 use crate::table::members::Known;
 use crate::text::Text;
-use crate::value::{Kind, Pair, Value};
+use crate::value::{Kind, Pair, Value, Walk};
 
 /// Most names that robust mode turns into members; a real cmdlet has under a hundred. What is
 /// beyond stays in `event.original`.
@@ -50,10 +52,14 @@ fn wrap<'a>(event: &mut Event<'a>, known: Known, value: Value<'a>) {
 
 /// The object of an array of `{"Name", "Value"}`; the last value of a name wins.
 fn fold<'a>(event: &mut Event<'a>, value: Value<'a>, known: Known) -> Result<Value<'a>, Failure> {
+    let Value::Tree(tree) = value else {
+        return Ok(value);
+    };
     let mut names = Names::new(event.arena);
     let (mut odd, mut beyond) = (false, 0);
-    for element in value.elements() {
-        let pair = match name_value(element) {
+    let mut walk = Walk::new(tree);
+    while walk.next() {
+        let pair = match name_value(&mut walk) {
             Ok(Some(pair)) => pair,
             Ok(None) => continue,
             Err(what) if event.robust => {
@@ -86,19 +92,23 @@ fn fold<'a>(event: &mut Event<'a>, value: Value<'a>, known: Known) -> Result<Val
     Ok(Value::Pairs(names.pairs.into_bump_slice()))
 }
 
-/// The name and the value of an element; nothing when there is no value.
-fn name_value(element: Value<'_>) -> Result<Option<Pair<'_>>, String> {
-    if !element.is_object() {
-        return Err(format!("is {}, not an object", describe(element)));
+/// The name and the value of the element that stands here; nothing when there is no value.
+fn name_value<'a>(walk: &mut Walk<'a>) -> Result<Option<Pair<'a>>, String> {
+    if !walk.enter_object() {
+        let found = walk.value().map_or("nothing", describe);
+        return Err(format!("is {found}, not an object"));
     }
     let (mut name, mut value) = (None, None);
-    for pair in element.members() {
-        if pair.name.is("Name") {
-            name = Some(pair.value);
-        } else if pair.name.is("Value") {
-            value = Some(pair.value);
+    while walk.next() {
+        if walk.named(br#""Name""#) {
+            name = walk.member_value();
+        } else if walk.named(br#""Value""#) {
+            value = walk.member_value();
+        } else if walk.pair().is_none() {
+            break;
         }
     }
+    walk.leave();
     match (name, value.filter(|value| !value.is_null())) {
         (_, None) => Ok(None),
         (Some(Value::Text(name)), Some(value)) => Ok(Some(Pair { name, value })),
@@ -113,18 +123,20 @@ pub(crate) fn modified(event: &mut Event<'_>) -> Step {
     let Some(value) = event.get(known) else {
         return Ok(());
     };
-    match value.kind() {
-        Kind::Array => {}
-        Kind::Text => {
-            wrap(event, known, value);
-            return Ok(());
-        }
-        _ => return Ok(()),
+    if value.kind() == Kind::Text {
+        wrap(event, known, value);
+    }
+    let Value::Tree(tree) = value else {
+        return Ok(());
+    };
+    if value.is_object() {
+        return Ok(());
     }
     let mut names = Names::new(event.arena);
     let mut odd = false;
-    for element in value.elements() {
-        match change(event.arena, element) {
+    let mut walk = Walk::new(tree);
+    while walk.next() {
+        match change(event.arena, &mut walk) {
             Ok(Some(pair)) => names.put(pair),
             Ok(None) => {}
             Err(what) if event.robust => {
@@ -150,30 +162,40 @@ pub(crate) fn modified(event: &mut Event<'_>) -> Step {
     Ok(())
 }
 
-/// One changed property, when both its values are there.
-fn change<'a>(arena: &'a Bump, element: Value<'a>) -> Result<Option<Pair<'a>>, &'static str> {
-    if let Value::Text(name) = element {
-        return Ok(Some(Pair {
+/// The changed property that stands here, when both its values are there.
+fn change<'a>(arena: &'a Bump, walk: &mut Walk<'a>) -> Result<Option<Pair<'a>>, &'static str> {
+    if !walk.enter_object() {
+        let name = walk.value().and_then(Value::text);
+        return Ok(name.map(|name| Pair {
             name: sanitise(arena, name),
             value: Value::Pairs(&[]),
         }));
     }
     let (mut name, mut old, mut new) = (None, None, None);
-    for pair in element.members() {
-        match pair.name.escaped {
-            b"Name" => name = Some(pair.value),
-            b"OldValue" => old = Some(pair).filter(|pair| !pair.value.is_null()),
-            b"NewValue" => new = Some(pair).filter(|pair| !pair.value.is_null()),
-            _ => {}
+    while walk.next() {
+        if walk.named(br#""Name""#) {
+            name = walk.member_value();
+        } else if walk.named(br#""OldValue""#) {
+            old = walk.member_value().filter(|value| !value.is_null());
+        } else if walk.named(br#""NewValue""#) {
+            new = walk.member_value().filter(|value| !value.is_null());
+        } else if walk.pair().is_none() {
+            break;
         }
     }
+    walk.leave();
     let (Some(old), Some(new)) = (old, new) else {
         return Ok(None);
     };
     let Some(Value::Text(name)) = name else {
         return Err("an element of `ModifiedProperties` has no name");
     };
-    let values: &[Pair<'a>] = arena.alloc_slice_copy(&[new, old]);
+    let pair = |name: &'static [u8], value| Pair {
+        name: Text::plain(name),
+        value,
+    };
+    let values: &[Pair<'a>] =
+        arena.alloc_slice_copy(&[pair(b"NewValue", new), pair(b"OldValue", old)]);
     Ok(Some(Pair {
         name: sanitise(arena, name),
         value: Value::Pairs(values),
@@ -202,48 +224,26 @@ fn sanitise<'a>(arena: &'a Bump, name: Text<'a>) -> Text<'a> {
 struct Names<'a> {
     arena: &'a Bump,
     pairs: ArenaVec<'a, Pair<'a>>,
-    hashes: ArenaVec<'a, u64>,
-    /// Open addressing over the rows (plus one), once there are many.
-    index: ArenaVec<'a, u32>,
+    index: Index<'a>,
 }
-
-/// Up to so many names a linear search is faster than an index.
-const SEARCHED: usize = 64;
 
 impl<'a> Names<'a> {
     fn new(arena: &'a Bump) -> Self {
+        let pairs = ArenaVec::with_capacity_in(64, arena);
         Names {
             arena,
-            pairs: ArenaVec::with_capacity_in(16, arena),
-            hashes: ArenaVec::with_capacity_in(16, arena),
-            index: ArenaVec::new_in(arena),
+            pairs,
+            index: Index::new(arena),
         }
     }
 
     fn find(&self, name: Text<'a>) -> Option<usize> {
-        let hash = hash::bytes(name.decode(self.arena));
-        self.row(hash, name)
+        self.row(hash::bytes(name.decode(self.arena)), name)
     }
 
-    fn row(&self, hash: u64, name: Text<'a>) -> Option<usize> {
-        let same =
-            |row: usize| self.hashes[row] == hash && self.pairs[row].name.same(name, self.arena);
-        if self.index.is_empty() {
-            return (0..self.hashes.len()).find(|&row| same(row));
-        }
-        let mut slot = self.slot(hash);
-        while self.index[slot] > 0 {
-            let row = self.index[slot] as usize - 1;
-            if same(row) {
-                return Some(row);
-            }
-            slot = (slot + 1) % self.index.len();
-        }
-        None
-    }
-
-    fn slot(&self, hash: u64) -> usize {
-        usize::try_from(hash >> 32).unwrap_or(0) % self.index.len()
+    fn row(&self, hash: Hash, name: Text<'a>) -> Option<usize> {
+        self.index
+            .find(hash, |row| self.pairs[row].name.same(name, self.arena))
     }
 
     fn put(&mut self, pair: Pair<'a>) {
@@ -253,54 +253,6 @@ impl<'a> Names<'a> {
             return;
         }
         self.pairs.push(pair);
-        self.hashes.push(hash);
-        if self.pairs.len() > SEARCHED {
-            self.insert();
-        }
-    }
-
-    /// Enters the last row, after making the index anew when it gets full.
-    fn insert(&mut self) {
-        let full = self.pairs.len() * 2 > self.index.len();
-        let first = if full { 0 } else { self.pairs.len() - 1 };
-        if full {
-            self.index.clear();
-            self.index
-                .resize((self.pairs.len() * 4).next_power_of_two(), 0);
-        }
-        for row in first..self.pairs.len() {
-            let mut slot = self.slot(self.hashes[row]);
-            while self.index[slot] > 0 {
-                slot = (slot + 1) % self.index.len();
-            }
-            self.index[slot] = u32::try_from(row + 1).unwrap_or(0);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn many_names_are_found_again() {
-        let arena = Bump::new();
-        let mut names = Names::new(&arena);
-        for round in 0..3 {
-            for number in 0..1000 {
-                let name = arena.alloc_str(&format!("name {number}"));
-                let value = if round == 2 {
-                    Value::Bool(true)
-                } else {
-                    Value::Null
-                };
-                names.put(Pair {
-                    name: Text::plain(name.as_bytes()),
-                    value,
-                });
-            }
-        }
-        assert_eq!(names.pairs.len(), 1000);
-        assert!(names.pairs.iter().all(|pair| !pair.value.is_null()));
+        self.index.push(hash);
     }
 }

@@ -168,6 +168,14 @@ impl<'a> Beat<'a> {
         }
     }
 
+    /// The name stands at the top level already.
+    fn holds(&self, name: &[u8]) -> bool {
+        self.objects.iter().any(|(object, pairs)| {
+            let own = object.as_bytes() == name && !object.is_empty();
+            own || object.is_empty() && pairs.iter().any(|pair| pair.name.escaped == name)
+        })
+    }
+
     fn write(&self, record: &Record<'a>, out: &mut Vec<u8>) {
         let mut first = true;
         let mut comma = |out: &mut Vec<u8>| {
@@ -191,7 +199,12 @@ impl<'a> Beat<'a> {
         }
         for entry in record.members.iter().filter(|member| !member.moved) {
             comma(out);
-            member(out, entry.name, entry.value);
+            if self.holds(entry.name) {
+                // Microsoft has no such names; a record that does must not spoil the event.
+                member(out, &[b"record_", entry.name].concat(), entry.value);
+            } else {
+                member(out, entry.name, entry.value);
+            }
         }
         out.push(b'}');
     }

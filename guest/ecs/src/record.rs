@@ -7,7 +7,7 @@ use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
 use crate::hash;
-use crate::scan::{self, Broken, DEPTH_LIMIT, Scanner};
+use crate::scan::{self, Broken, Hash, Scanner};
 use crate::table::members::{self, Known, NAMES};
 use crate::text::Text;
 use crate::value::{Pair, Value};
@@ -47,7 +47,6 @@ const COMPARED: usize = 64;
 impl<'a> Record<'a> {
     /// Reads one JSON object and nothing behind it.
     pub(crate) fn read(arena: &'a Bump, bytes: &'a [u8], quoted: bool) -> Result<Self, Broken> {
-        const { assert!(DEPTH_LIMIT > 1) }
         let mut record = Record {
             members: ArenaVec::with_capacity_in(48, arena),
             known: [MISSING; NAMES.len()],
@@ -57,30 +56,39 @@ impl<'a> Record<'a> {
             dotted: false,
         };
         let mut scanner = Scanner::new(bytes);
+        let read = record.read_object(arena, bytes, &mut scanner, quoted);
+        read.ok_or_else(|| scanner.broken())?;
+        record.flags |= scanner.flags;
+        Ok(record)
+    }
+
+    fn read_object(
+        &mut self,
+        arena: &'a Bump,
+        bytes: &'a [u8],
+        scanner: &mut Scanner<'a, true>,
+        quoted: bool,
+    ) -> Option<()> {
         scanner.space();
         scanner.expect(b'{')?;
         scanner.space();
         if scanner.peek() == Some(b'}') {
             scanner.at += 1;
         } else {
-            record.read_members(arena, bytes, &mut scanner, quoted)?;
+            self.read_members(arena, bytes, scanner, quoted)?;
         }
         scanner.space();
-        if scanner.peek().is_some() {
-            return Err(Broken::Syntax(scanner.at));
-        }
-        record.flags |= scanner.flags;
-        record.fingerprint = hash::object(record.fingerprint);
-        Ok(record)
+        self.fingerprint = hash::object(self.fingerprint).get();
+        scanner.peek().is_none().then_some(())
     }
 
     fn read_members(
         &mut self,
         arena: &'a Bump,
         bytes: &'a [u8],
-        scanner: &mut Scanner<'a>,
+        scanner: &mut Scanner<'a, true>,
         quoted: bool,
-    ) -> Result<(), Broken> {
+    ) -> Option<()> {
         let mut unknown = ArenaVec::with_capacity_in(32, arena);
         loop {
             let start = scanner.at;
@@ -114,10 +122,10 @@ impl<'a> Record<'a> {
                 moved: false,
             });
             scanner.space();
-            match scanner.peek() {
-                Some(b',') => scanner.at += 1,
-                Some(b'}') => break,
-                _ => return Err(Broken::Syntax(scanner.at)),
+            match scanner.peek()? {
+                b',' => scanner.at += 1,
+                b'}' => break,
+                _ => return None,
             }
             scanner.space();
         }
@@ -126,7 +134,7 @@ impl<'a> Record<'a> {
             unknown.sort_unstable();
             self.twice |= unknown.windows(2).any(|pair| pair[0] == pair[1]);
         }
-        Ok(())
+        Some(())
     }
 
     fn see(&mut self, known: Known) {
@@ -135,7 +143,7 @@ impl<'a> Record<'a> {
         *slot = u32::try_from(self.members.len()).unwrap_or(MISSING);
     }
 
-    fn see_unknown(&mut self, unknown: &mut ArenaVec<'a, u64>, hash: u64) {
+    fn see_unknown(&mut self, unknown: &mut ArenaVec<'a, Hash>, hash: Hash) {
         if unknown.len() <= COMPARED {
             self.twice |= unknown.contains(&hash);
         }
@@ -169,6 +177,15 @@ impl<'a> Record<'a> {
         if let Some(index) = self.index(known) {
             self.members[index].moved = true;
             self.known[known as usize] = MISSING;
+        }
+    }
+
+    /// Leaves out the members beyond `limit` that no rule knows.
+    #[cold]
+    pub(crate) fn keep_first(&mut self, limit: usize) {
+        let known = &self.known;
+        for (index, member) in self.members.iter_mut().enumerate().skip(limit) {
+            member.moved |= !known.iter().any(|&at| at as usize == index);
         }
     }
 

@@ -145,10 +145,12 @@ impl<'a> Value<'a> {
 
     /// The member of this name, the last one when there are several.
     pub(crate) fn member(self, name: &str) -> Option<Value<'a>> {
-        self.members()
-            .filter(|member| member.name.is(name))
-            .last()
-            .map(|member| member.value)
+        let is_named = |pair: &Pair<'a>| pair.name.is(name);
+        let found = match self {
+            Value::Pairs(pairs) => pairs.iter().copied().rfind(is_named),
+            _ => self.members().filter(is_named).last(),
+        };
+        found.map(|pair| pair.value)
     }
 
     /// The member of this name if it is present and not null.
@@ -185,7 +187,7 @@ impl<'a> Value<'a> {
             (Value::Bool(a), Value::Bool(b)) => a == b,
             (Value::Null, Value::Null) => true,
             (Value::Tree(a), Value::Tree(b)) => {
-                let hash = |tree: Tree<'a>| Scanner::new(tree.json).value(0).ok();
+                let hash = |tree: Tree<'a>| Scanner::<true>::new(tree.json).value(0);
                 hash(a) == hash(b)
             }
             _ => false,
@@ -193,22 +195,23 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Steps through the members or elements of a tree.
+/// Steps through the members or elements of a tree, and into what stands there.
 #[derive(Clone)]
 pub(crate) struct Walk<'a> {
     tree: Tree<'a>,
-    scanner: Scanner<'a>,
+    scanner: Scanner<'a, false>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(tree: Tree<'a>) -> Self {
+    pub(crate) fn new(tree: Tree<'a>) -> Self {
         let mut scanner = Scanner::new(tree.json);
         scanner.at = 1;
         Walk { tree, scanner }
     }
 
-    /// Goes to the next name or element; false at the end.
-    fn next(&mut self) -> bool {
+    /// Goes to the next name or element; false at the end of the container.
+    #[inline]
+    pub(crate) fn next(&mut self) -> bool {
         self.scanner.space();
         if self.scanner.peek() == Some(b',') {
             self.scanner.at += 1;
@@ -217,30 +220,61 @@ impl<'a> Walk<'a> {
         !matches!(self.scanner.peek(), None | Some(b'}' | b']'))
     }
 
-    fn value(&mut self) -> Option<Value<'a>> {
+    /// Steps into the object that stands here; false when something else does.
+    pub(crate) fn enter_object(&mut self) -> bool {
+        self.scanner.expect(b'{').is_some()
+    }
+
+    /// Steps out of the object whose end was reached.
+    pub(crate) fn leave(&mut self) {
+        self.scanner.at += 1;
+    }
+
+    /// The value that stands here.
+    #[inline]
+    pub(crate) fn value(&mut self) -> Option<Value<'a>> {
         let start = self.scanner.at;
         self.scanner.flags = 0;
-        self.scanner.value(1).ok()?;
+        self.scanner.value(1)?;
         let json = self.tree.json.get(start..self.scanner.at)?;
         Some(Value::of(json, self.scanner.flags, self.tree.quoted))
     }
 
-    fn pair(&mut self) -> Option<Pair<'a>> {
+    /// Passes a member's name if it is this one, given with its quotes.
+    #[inline]
+    pub(crate) fn named<const N: usize>(&mut self, name: &[u8; N]) -> bool {
+        let rest = self.tree.json.get(self.scanner.at..).unwrap_or_default();
+        let named = rest.first_chunk() == Some(name);
+        if named {
+            self.scanner.at += N;
+        }
+        named
+    }
+
+    /// The value behind a name that was passed.
+    #[inline]
+    pub(crate) fn member_value(&mut self) -> Option<Value<'a>> {
+        self.scanner.space();
+        self.scanner.expect(b':')?;
+        self.scanner.space();
+        self.value()
+    }
+
+    /// The name and the value that stand here.
+    #[inline]
+    pub(crate) fn pair(&mut self) -> Option<Pair<'a>> {
         let start = self.scanner.at + 1;
         self.scanner.at = start;
         self.scanner.flags = 0;
-        self.scanner.string().ok()?;
+        self.scanner.string()?;
         let escaped = self.tree.json.get(start..self.scanner.at - 1)?;
         let name = Text {
             escaped,
             plain: self.scanner.flags & scan::ESCAPE == 0,
         };
-        self.scanner.space();
-        self.scanner.expect(b':').ok()?;
-        self.scanner.space();
         Some(Pair {
             name,
-            value: self.value()?,
+            value: self.member_value()?,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! An object is opened when its first member turns out to be kept; a value that vanishes takes back
 //! whatever was opened for it. Runs of members that no rule touched are copied as one piece.
 
+use crate::bytes::put;
 use crate::clean::write_tree;
 use crate::document::{Document, Slot};
 use crate::record::{Member, Record};
@@ -106,7 +107,7 @@ impl Writer<'_> {
         if self.comma {
             self.out.push(b',');
         }
-        self.out.extend_from_slice(name.as_bytes());
+        put(self.out, name.as_bytes());
     }
 
     /// The members that no rule moved away.
@@ -124,12 +125,12 @@ impl Writer<'_> {
                 self.out.push(b',');
             }
             if !member.source.is_empty() && member.flags & changes == 0 {
-                self.out.extend_from_slice(member.source);
+                put(self.out, member.source);
                 continue;
             }
             self.out.push(b'"');
-            self.out.extend_from_slice(member.name);
-            self.out.extend_from_slice(b"\":");
+            put(self.out, member.name);
+            put(self.out, b"\":");
             if !self.value(member.value) {
                 self.out.truncate(before);
             }
@@ -153,7 +154,7 @@ impl Writer<'_> {
                     return false;
                 }
                 self.out.push(b'"');
-                self.out.extend_from_slice(text.escaped);
+                put(self.out, text.escaped);
                 self.out.push(b'"');
             }
             Value::Tree(tree) => return write_tree(tree, prune, self.out),
@@ -165,8 +166,8 @@ impl Writer<'_> {
                     let first = before == start + 1;
                     self.out
                         .extend_from_slice(if first { b"\"" } else { b",\"" });
-                    self.out.extend_from_slice(pair.name.escaped);
-                    self.out.extend_from_slice(b"\":");
+                    put(self.out, pair.name.escaped);
+                    put(self.out, b"\":");
                     if !self.value(pair.value) {
                         self.out.truncate(before);
                     }

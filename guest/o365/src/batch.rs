@@ -37,13 +37,13 @@ impl<'a> Batcher<'a> {
         }
     }
 
-    /// Maps one record to an event of the batch; a record that cannot be mapped is set aside.
+    /// Maps one record to an event of the batch; the inner error says why that cannot be done.
     pub fn map(
         &mut self,
         mapper: &mut Mapper,
         record: &[u8],
         arrived: Timestamp,
-    ) -> Result<(), Failure> {
+    ) -> Result<Result<(), String>, Failure> {
         if self.batch.bytes.capacity() == 0 {
             let usual = self.target + self.target / 8;
             self.batch
@@ -52,7 +52,7 @@ impl<'a> Batcher<'a> {
         }
         let start = self.batch.bytes.len();
         if let Err(reason) = append(&mut self.batch, mapper, record, arrived) {
-            return self.reject(record, &reason);
+            return Ok(Err(reason));
         }
         let size = self
             .batch
@@ -62,11 +62,10 @@ impl<'a> Batcher<'a> {
         if size > self.most_event_bytes {
             self.batch.bytes.truncate(start);
             self.batch.entries.pop();
-            let reason = format!(
-                "its event has {size} bytes; the limit is {}",
-                self.most_event_bytes
-            );
-            return self.reject(record, &reason);
+            let limit = self.most_event_bytes;
+            return Ok(Err(format!(
+                "its event has {size} bytes; the limit is {limit}"
+            )));
         }
         self.events += 1;
         let full = start > 0 && self.batch.bytes.len() > self.most_bytes;
@@ -81,7 +80,7 @@ impl<'a> Batcher<'a> {
         if self.batch.bytes.len() >= self.target || self.batch.entries.len() >= self.most_events {
             self.flush()?;
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Hands over a record that could not become an event.

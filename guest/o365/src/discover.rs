@@ -12,7 +12,9 @@ use crate::cursor::{Cursor, KEY};
 use crate::subscription::{self, Found};
 use crate::time::{self, HOUR, MINUTE};
 use crate::walk::{self, Trouble, Walked};
-use crate::world::{Discovery, Failure, Gap, Level, Limits, Next, Request, Scope, Stream, World};
+use crate::world::{
+    Discovery, Failure, Gap, Level, Limits, Next, Request, Scope, Stream, Timestamp, World,
+};
 
 /// After a start the service may say for a while that there is no subscription.
 const STARTING_RETRY_MS: u64 = 30_000;
@@ -81,16 +83,16 @@ fn begin(
     }
     let known = &mut cursor.subscribed;
     match subscription::ensure(world, config, stream, &survey, known, now)? {
-        Found::Announced => commit(world, &cursor, Vec::new(), gaps, Next::Again),
+        Found::Announced => commit(world, &cursor, Vec::new(), Vec::new(), Next::Again),
         Found::Enabled if skew != 0 => {
             gaps.extend(cursor.advance(now, config));
             let walked = list(world, config, stream, limits, &cursor, None);
             report_gaps(world, stream, &gaps);
-            conclude(world, config, cursor, gaps, walked, true)
+            conclude(world, config, stream, cursor, gaps, walked, true)
         }
         Found::Enabled => {
             report_gaps(world, stream, &gaps);
-            conclude(world, config, cursor, gaps, walked, true)
+            conclude(world, config, stream, cursor, gaps, walked, true)
         }
     }
 }
@@ -104,6 +106,7 @@ fn go_on(
     mut cursor: Cursor,
 ) -> Result<Discovery, Failure> {
     let now = world.clock.now() + cursor.skew;
+    let mut gaps = rebegin(&mut cursor, now, config);
     let surveyed =
         subscription::survey_due(&cursor.subscribed, now, config) || cursor.would_lose(now, config);
     if surveyed {
@@ -111,16 +114,30 @@ fn go_on(
         let survey = subscription::survey(world, config)?;
         cursor.skew = reconcile(world, survey.skew);
         let now = world.clock.now() + cursor.skew;
+        gaps = rebegin(&mut cursor, now, config);
         let known = &mut cursor.subscribed;
         let found = subscription::ensure(world, config, stream, &survey, known, now)?;
         if found == Found::Announced {
             return commit(world, &cursor, Vec::new(), Vec::new(), Next::Again);
         }
     }
-    let gaps = cursor.advance(world.clock.now() + cursor.skew, config);
+    gaps.extend(cursor.advance(world.clock.now() + cursor.skew, config));
     report_gaps(world, stream, &gaps);
     let walked = list(world, config, stream, limits, &cursor, None);
-    conclude(world, config, cursor, gaps, walked, surveyed)
+    conclude(world, config, stream, cursor, gaps, walked, surveyed)
+}
+
+/// Moves the beginning of a cursor that has only waited for its subscription: what ages out
+/// before the first listing was never begun, so it is no loss.
+fn rebegin(cursor: &mut Cursor, now: Timestamp, config: &Config) -> Vec<Gap> {
+    if cursor.begun {
+        return Vec::new();
+    }
+    let (fresh, gaps) = Cursor::begin(now, config);
+    let waited = std::mem::replace(cursor, fresh);
+    cursor.subscribed = waited.subscribed;
+    cursor.skew = waited.skew;
+    gaps
 }
 
 /// Lists the windows that are due.
@@ -142,8 +159,9 @@ fn list(
 fn conclude(
     world: &mut World<'_>,
     config: &Config,
+    stream: &str,
     mut cursor: Cursor,
-    gaps: Vec<Gap>,
+    mut gaps: Vec<Gap>,
     walked: Walked,
     surveyed: bool,
 ) -> Result<Discovery, Failure> {
@@ -162,7 +180,7 @@ fn conclude(
         // The next call looks at the subscription.
         Some(Trouble::Unsubscribed { .. }) => cursor.subscribed.checked = None,
         Some(Trouble::TooLarge { start, end }) => cursor.divide(start, end),
-        // Progress is kept; the next call meets the trouble again and, without progress, reports it.
+        // Progress is kept; the next call meets the trouble again and, without progress, says so.
         Some(Trouble::Failure(failure))
             if walked.passes.is_empty() || !matches!(failure, Failure::Retry { .. }) =>
         {
@@ -172,8 +190,12 @@ fn conclude(
     }
     let mut splits = Vec::new();
     let mut seen = BTreeSet::new();
+    let begun = cursor.begun;
+    cursor.begun |= !walked.passes.is_empty();
     for pass in walked.passes {
-        cursor.listed(pass.start, pass.end, pass.begun, pass.invalid == 0);
+        let lost = cursor.listed(&pass, config).filter(|_| begun);
+        report_gaps(world, stream, lost.as_slice());
+        gaps.extend(lost);
         for split in pass.splits {
             if seen.insert(split.id.clone()) {
                 splits.push(split);

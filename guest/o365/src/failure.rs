@@ -204,6 +204,12 @@ pub fn understand(status: u16, body: &[u8], retry_after: Option<&str>, now: Time
 }
 
 impl Refused {
+    /// Whether it is a denial that says no reason. A good token meets one now and then, so it
+    /// deserves another try before a stream is stopped for it.
+    pub fn is_bare_denial(&self) -> bool {
+        self.decision == Decision::Unauthorised && self.code.is_none()
+    }
+
     /// The failure that a call ends with. `scope` says how far a plain retry reaches.
     pub fn failure(self, what: &str, scope: Scope) -> Failure {
         let reason = format!("{what}: {}", self.reason);
@@ -251,8 +257,8 @@ fn by_status(status: u16) -> (Decision, &'static str) {
         411 | 413 | 415 => (Decision::Misconfigured, "please report this as a defect"),
         429 => (Decision::Throttled, "the tenant's request quota is used up"),
         300..=399 => (
-            Decision::Misconfigured,
-            "a redirect, which this API never sends: check proxies on the way",
+            Decision::Retry,
+            "a redirect, which this API never sends and nobody follows: check proxies on the way",
         ),
         _ => (Decision::Retry, "transient"),
     }
@@ -388,7 +394,7 @@ mod tests {
             (413, D::Misconfigured),
             (415, D::Misconfigured),
             (429, D::Throttled),
-            (302, D::Misconfigured),
+            (302, D::Retry),
             (500, D::Retry),
             (502, D::Retry),
             (503, D::Retry),

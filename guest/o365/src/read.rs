@@ -1,8 +1,9 @@
 //! Reads one split (a content blob) to batches of events, decoded while it arrives.
 //!
-//! Memory does not depend on the blob's size. What arrives damaged is fetched again; only after
-//! [`SALVAGE_FROM`] tries is a damaged blob taken apart, good records to events, the rest to the
-//! dead letters. A blob that answers with anything but an array is not read as data.
+//! Memory does not depend on the blob's size. Good records become events even when the blob as a
+//! whole must be fetched again. From [`SALVAGE_FROM`] tries on, a blob that comes whole and with
+//! the same damage twice is taken apart: what is no record goes to the dead letters. A blob that is cut
+//! short, or answers with anything but an array, is asked for again until it expires.
 
 use memchr::memmem;
 use sluicegate_records::{Item, Splitter, Stop};
@@ -36,60 +37,104 @@ pub fn read(
     let config = config::load(config, Use::Source).map_err(Failure::Misconfigured)?;
     let payload: Payload = serde_json::from_slice(&split.payload)
         .map_err(|error| Failure::Internal(format!("the split's payload: {error}")))?;
-    let request = Api::new(&config).blob(&payload.uri).map_err(|foreign| {
-        // The credential must never go there. The split stays, fails, and ends in quarantine,
-        // where a person sees it.
-        let fields = [("stream", stream), ("blob", &split.id)];
-        world.log.line(
-            Level::Error,
-            "security: a content URL leads elsewhere",
-            &fields,
-        );
-        world.log.count("foreign_urls", 1);
-        retry(&foreign.0)
-    })?;
-    let mut response = match api::call(world.http, &request) {
-        Ok(response) => response,
-        Err(broken) => return Err(transport(broken)),
+    let response = fetch(world, &config, stream, split, &payload)?;
+    let Some(damage) = pass(world, &config, stream, split, limits, response, Pass::Read)? else {
+        return Ok(());
     };
-    if response.status != 200 {
-        let refused = api::refused(response, world.clock);
-        if refused.decision != Decision::Missing {
-            return Err(refused.failure("content blob", Scope::Split));
+    if config.attempt >= SALVAGE_FROM && damage.whole {
+        // Only damage that is the same in a second copy is the blob's own.
+        let response = fetch(world, &config, stream, split, &payload)?;
+        let again = pass(world, &config, stream, split, limits, response, Pass::Probe)?;
+        if again.as_ref() == Some(&damage) {
+            let response = fetch(world, &config, stream, split, &payload)?;
+            let fields = [
+                ("stream", stream),
+                ("blob", &split.id),
+                ("damage", &damage.reason),
+            ];
+            world
+                .log
+                .line(Level::Error, "a damaged blob is salvaged", &fields);
+            world.log.count("blobs_salvaged", 1);
+            pass(
+                world,
+                &config,
+                stream,
+                split,
+                limits,
+                response,
+                Pass::Salvage,
+            )?;
+            return Ok(());
         }
-        response = missing(world, &config, stream, split, &payload, &refused.reason)?;
     }
-    let mut reader = Reader {
-        batcher: Batcher::new(world.output, &limits),
-        mapper: Mapper::new(&config.mapping),
-        log: world.log,
-        config: &config,
-        split,
-        event_bytes: limits.event_bytes as usize,
-        organization: memmem::Finder::new(b"\"OrganizationId\""),
-        foreign_tenant: 0,
-    };
-    let salvage = config.attempt >= SALVAGE_FROM;
-    reader.blob(&mut *response.body, salvage)?;
-    reader.report(stream);
-    Ok(())
+    Err(retry(format!("the body is damaged: {}", damage.reason)))
 }
 
-/// What to do about a blob that the service says is not there: try again for an hour, then look
-/// whether it is still listed, and only when it is not, call it lost.
-fn missing(
+/// How a body is gone through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// Good records become events; damage is noted and nothing is set aside.
+    Read,
+    /// Nothing comes out: is the damage still the same?
+    Probe,
+    /// Good records become events, the rest goes to the dead letters.
+    Salvage,
+}
+
+/// What is wrong with a body, the first time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Damage {
+    reason: String,
+    /// Whether the body ends as a whole one does. One that does not was cut on its way, perhaps
+    /// the same way every time, and what is missing must not be forgotten.
+    whole: bool,
+}
+
+/// Asks for the blob, at its own URL or, when that is of no use, at the one listed now.
+fn fetch(
     world: &mut World<'_>,
     config: &Config,
     stream: &str,
     split: &Split,
     payload: &Payload,
-    reason: &str,
 ) -> Result<Response, Failure> {
-    let now = world.clock.now();
-    if split.expires.unwrap_or(split.created + 7 * DAY) <= now {
+    let request = match Api::new(config).blob(&payload.uri) {
+        Ok(request) => request,
+        Err(foreign) => {
+            // The credential must never go there. The split stays, and ends in quarantine, where
+            // a person sees it, unless the service lists another URL by then.
+            let fields = [
+                ("stream", stream),
+                ("blob", &*split.id),
+                ("why", &*foreign.0),
+            ];
+            let alarm = "security: a content URL leads elsewhere";
+            world.log.line(Level::Error, alarm, &fields);
+            world.log.count("foreign_urls", 1);
+            if config.attempt == 0 {
+                return Err(retry(&foreign.0));
+            }
+            return look_again(world, config, stream, split, payload, &foreign.0);
+        }
+    };
+    let response = api::call(world.http, &request).map_err(transport)?;
+    if response.status == 200 {
+        return Ok(response);
+    }
+    let refused = api::refused(response, world.clock);
+    if refused.is_bare_denial() && config.attempt == 0 {
+        return Err(retry(refused.reason));
+    }
+    if refused.decision != Decision::Missing {
+        return Err(refused.failure("content blob", Scope::Split));
+    }
+    let reason = refused.reason;
+    if split.expires.unwrap_or(split.created + 7 * DAY) <= world.clock.now() {
         return Err(Failure::SplitLost(format!("content blob: {reason}")));
     }
     if config.attempt < SALVAGE_FROM {
+        // Replication lags: three tries over an hour.
         let (after_ms, affects) = (Some(MISSING_RETRY_MS), Scope::Split);
         let reason = format!("content blob: {reason}");
         return Err(Failure::Retry {
@@ -98,6 +143,52 @@ fn missing(
             reason,
         });
     }
+    look_again(world, config, stream, split, payload, &reason)
+}
+
+/// Goes through a body once; the damage it met, if any.
+fn pass(
+    world: &mut World<'_>,
+    config: &Config,
+    stream: &str,
+    split: &Split,
+    limits: Limits,
+    mut response: Response,
+    pass: Pass,
+) -> Result<Option<Damage>, Failure> {
+    let mut reader = Reader {
+        batcher: Batcher::new(world.output, &limits),
+        mapper: Mapper::new(&config.mapping),
+        log: world.log,
+        config,
+        split,
+        pass,
+        event_bytes: limits.event_bytes as usize,
+        scratch: Vec::new(),
+        organization: memmem::Finder::new(b"\"OrganizationId\""),
+        foreign_tenant: 0,
+        damage: None,
+        doubtful: false,
+        last: 0,
+    };
+    reader.blob(&mut *response.body)?;
+    if pass != Pass::Probe {
+        reader.report(stream);
+    }
+    let whole = reader.last == b']';
+    Ok(reader.damage.map(|reason| Damage { reason, whole }))
+}
+
+/// Looks whether a blob is still listed, and under which URL: a fresh one is fetched; the same one
+/// is tried again later; only what is no longer listed is lost.
+fn look_again(
+    world: &mut World<'_>,
+    config: &Config,
+    stream: &str,
+    split: &Split,
+    payload: &Payload,
+    reason: &str,
+) -> Result<Response, Failure> {
     // The hour it was first listed in: other borders could show it under another id.
     let start = floor(split.created, HOUR);
     let limits = Limits {
@@ -149,58 +240,134 @@ struct Reader<'a> {
     log: &'a dyn Log,
     config: &'a Config,
     split: &'a Split,
+    pass: Pass,
     event_bytes: usize,
+    /// Where a probe maps to.
+    scratch: Vec<u8>,
     /// Finds the member that names the tenant.
     organization: memmem::Finder<'static>,
     foreign_tenant: u64,
+    damage: Option<String>,
+    /// Damage was met: what follows may be a fragment.
+    doubtful: bool,
+    /// The last byte of the body that is no white space.
+    last: u8,
 }
 
 impl Reader<'_> {
-    fn blob(&mut self, body: &mut dyn Body, salvage: bool) -> Result<(), Failure> {
-        let limits = sluicegate_records::Limits {
-            element_bytes: self.event_bytes,
+    fn blob(&mut self, body: &mut dyn Body) -> Result<(), Failure> {
+        let salvage = self.pass == Pass::Salvage;
+        let element_bytes = self.event_bytes;
+        let mut splitter = Splitter::new(sluicegate_records::Limits {
+            element_bytes,
             salvage,
-        };
-        let mut splitter = Splitter::new(limits);
-        let mut head = Head::default();
+        });
+        let mut broken = false;
         while let Some(chunk) = body.read().map_err(transport)? {
-            head.check(&chunk, salvage)?;
-            splitter
-                .push(&chunk, |item| self.item(item))
-                .map_err(stopped)?;
+            if self.last == 0 {
+                self.head(&chunk)?;
+            }
+            let blank = |byte: &&u8| !byte.is_ascii_whitespace();
+            self.last = chunk.iter().rev().find(blank).copied().unwrap_or(self.last);
+            if !broken {
+                // The rest of a damaged body is read for its end.
+                broken = self.split(|reader| splitter.push(&chunk, |item| reader.item(item)))?;
+            }
         }
-        if !head.seen {
+        if self.last == 0 {
             return Err(retry("the body is empty"));
         }
-        splitter.finish(|item| self.item(item)).map_err(stopped)?;
+        if !broken {
+            self.split(|reader| splitter.finish(|item| reader.item(item)))?;
+        }
         self.batcher.finish()
+    }
+
+    /// Splits on; whether the body turned out to be damaged beyond splitting.
+    fn split(
+        &mut self,
+        split: impl FnOnce(&mut Self) -> Result<(), Stop<Failure>>,
+    ) -> Result<bool, Failure> {
+        match split(self) {
+            Ok(()) => Ok(false),
+            Err(Stop::Caller(failure)) => Err(failure),
+            Err(Stop::Malformed(malformed)) => {
+                self.damage.get_or_insert_with(|| malformed.to_string());
+                Ok(true)
+            }
+        }
+    }
+
+    /// Looks at the first byte that counts: only an array is data. A single record is read when
+    /// it comes so again and again.
+    fn head(&mut self, chunk: &[u8]) -> Result<(), Failure> {
+        let mark = |byte: &u8| matches!(byte, 0xEF | 0xBB | 0xBF) || byte.is_ascii_whitespace();
+        let Some(start) = chunk.iter().position(|byte| !mark(byte)) else {
+            return Ok(());
+        };
+        let begin = &chunk[start..];
+        if begin[0] == b'[' || (self.config.attempt >= SALVAGE_FROM && looks_like_a_record(begin)) {
+            return Ok(());
+        }
+        let excerpt = String::from_utf8_lossy(&begin[..begin.len().min(EXCERPT_BYTES)]);
+        let plain = |letter: char| if letter.is_control() { ' ' } else { letter };
+        let excerpt: String = excerpt.chars().map(plain).collect();
+        let reason = format!("the body is not a list of records but begins with `{excerpt}`");
+        Err(retry(reason))
     }
 
     fn item(&mut self, item: Item<'_>) -> Result<(), Failure> {
         match item {
             Item::Record(record) => self.record(record),
-            // Behind damage a fragment of a record looks like a record; a real one has all three.
-            Item::Recovered(record) if looks_like_a_record(record) => self.record(record),
-            Item::Recovered(bytes) => self.batcher.reject(bytes, "a fragment of a damaged record"),
+            Item::Recovered(record) => {
+                self.doubtful = true;
+                self.record(record)
+            }
             Item::Bad { bytes: [], .. } => Ok(()),
             Item::Bad {
                 bytes,
                 offset,
                 reason,
-            } => {
-                let reason = format!("{reason}, at byte {offset} of blob `{}`", self.split.id);
-                self.batcher.reject(bytes, &reason)
-            }
+            } => self.bad(bytes, &format!("{reason}, at byte {offset}")),
         }
     }
 
     fn record(&mut self, record: &[u8]) -> Result<(), Failure> {
+        let arrived = self.split.created;
+        // Bodies that were overwritten in part hold two halves of two records that look like one,
+        // and behind it pieces that look like records: from the first damage on, only what has
+        // all that a record must have is one.
+        let control = has_control_bytes(record);
+        if (control || self.doubtful) && !looks_like_a_record(record) {
+            return self.bad(record, "a fragment of a damaged record");
+        }
+        if control && self.pass != Pass::Salvage {
+            return self.bad(record, "control bytes that JSON does not allow");
+        }
+        if self.pass == Pass::Probe {
+            self.scratch.clear();
+            let mapped = self.mapper.map(record, arrived, &mut self.scratch);
+            return mapped.map_or_else(|reason| self.bad(record, &reason), |_| Ok(()));
+        }
         // Kept all the same: where it came from is a question for people.
         if is_foreign(record, &self.organization, &self.config.tenant.directory_id) {
             self.foreign_tenant += 1;
         }
-        self.batcher
-            .map(&mut self.mapper, record, self.split.created)
+        match self.batcher.map(&mut self.mapper, record, arrived)? {
+            Ok(()) => Ok(()),
+            Err(reason) => self.bad(record, &reason),
+        }
+    }
+
+    /// Notes what is no record, and sets it aside when it is certain that it stays so.
+    fn bad(&mut self, bytes: &[u8], reason: &str) -> Result<(), Failure> {
+        self.doubtful = true;
+        if self.pass == Pass::Salvage {
+            let reason = format!("{reason}; blob `{}`", self.split.id);
+            return self.batcher.reject(bytes, &reason);
+        }
+        self.damage.get_or_insert_with(|| reason.to_owned());
+        Ok(())
     }
 
     fn report(&self, stream: &str) {
@@ -235,35 +402,13 @@ impl Reader<'_> {
     }
 }
 
-/// Checks that a body begins as an array does.
-#[derive(Default)]
-struct Head {
-    seen: bool,
-}
-
-impl Head {
-    fn check(&mut self, chunk: &[u8], salvage: bool) -> Result<(), Failure> {
-        if self.seen {
-            return Ok(());
-        }
-        let mark = |byte: &u8| matches!(byte, 0xEF | 0xBB | 0xBF) || byte.is_ascii_whitespace();
-        let Some(start) = chunk.iter().position(|byte| !mark(byte)) else {
-            return Ok(());
-        };
-        self.seen = true;
-        let begin = &chunk[start..];
-        if begin[0] == b'[' || (salvage && begin[0] == b'{' && looks_like_a_record(begin)) {
-            return Ok(());
-        }
-        let excerpt = String::from_utf8_lossy(&begin[..begin.len().min(EXCERPT_BYTES)]);
-        let excerpt: String = excerpt
-            .chars()
-            .map(|letter| if letter.is_control() { ' ' } else { letter })
-            .collect();
-        Err(retry(format!(
-            "the body is not a list of records but begins with `{excerpt}`"
-        )))
-    }
+/// Whether there are bytes that JSON allows nowhere. Without a branch, so that it is vectorised.
+fn has_control_bytes(record: &[u8]) -> bool {
+    let odd = |byte: u8| {
+        let blank = u8::from(byte == b'\n') | u8::from(byte == b'\r') | u8::from(byte == b'\t');
+        u8::from(byte < 0x20) & !blank
+    };
+    record.iter().fold(0, |found, byte| found | odd(*byte)) != 0
 }
 
 fn looks_like_a_record(bytes: &[u8]) -> bool {
@@ -291,13 +436,6 @@ fn is_foreign(record: &[u8], finder: &memmem::Finder<'_>, directory_id: &str) ->
         named = true;
     }
     named
-}
-
-fn stopped(stop: Stop<Failure>) -> Failure {
-    match stop {
-        Stop::Malformed(malformed) => retry(format!("the body is damaged: {malformed}")),
-        Stop::Caller(failure) => failure,
-    }
 }
 
 fn transport(broken: Broken) -> Failure {

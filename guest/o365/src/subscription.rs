@@ -54,7 +54,7 @@ pub fn survey_due(known: &Subscribed, now: Timestamp, config: &Config) -> bool {
 /// Asks the service for the tenant's subscriptions.
 pub fn survey(world: &mut World<'_>, config: &Config) -> Result<Survey, Failure> {
     let request = Api::new(config).subscriptions();
-    let mut last = String::new();
+    let mut last = transient("");
     for tries in 0..TRIES {
         if tries > 0 {
             world.clock.sleep(PAUSE_MS << tries);
@@ -62,37 +62,44 @@ pub fn survey(world: &mut World<'_>, config: &Config) -> Result<Survey, Failure>
         match send(world, &request)? {
             Ok(response) => match understand(world, response)? {
                 Ok(survey) => return Ok(survey),
-                Err(reason) => last = reason,
+                Err(failure) => last = failure,
             },
-            Err(reason) => last = reason,
+            Err(reason) => last = transient(reason),
         }
     }
-    let reason = format!("listing subscriptions: {last}");
-    Err(Failure::Retry {
+    Err(last)
+}
+
+fn transient(reason: impl std::fmt::Display) -> Failure {
+    let reason = format!("listing subscriptions: {reason}");
+    Failure::Retry {
         after_ms: None,
         affects: Scope::Split,
         reason,
-    })
+    }
 }
 
-/// Understands the answer to a survey; the inner error is transient.
+/// Understands the answer to a survey; the inner error deserves another try.
 pub fn understand(
     world: &World<'_>,
     mut response: Response,
-) -> Result<Result<Survey, String>, Failure> {
+) -> Result<Result<Survey, Failure>, Failure> {
     let skew = api::date(&response).map(|date| date - world.clock.now());
     if response.status == 200 {
         let listed = api::read_subscriptions(&mut response);
-        return Ok(listed.map(|listed| Survey {
+        let survey = |listed| Survey {
             listed: Some(listed),
             skew,
-        }));
+        };
+        return Ok(listed.map(survey).map_err(transient));
     }
     let refused = api::refused(response, world.clock);
+    let bare = refused.is_bare_denial();
     match refused.decision {
-        Decision::Retry => Ok(Err(refused.reason)),
+        Decision::Retry => Ok(Err(transient(refused.reason))),
         Decision::Unauthorised | Decision::Misconfigured | Decision::Throttled => {
-            Err(refused.failure("listing subscriptions", Scope::Stream))
+            let failure = refused.failure("listing subscriptions", Scope::Stream);
+            if bare { Ok(Err(failure)) } else { Err(failure) }
         }
         // The listing of content will tell.
         _ => Ok(Ok(Survey { listed: None, skew })),
@@ -173,7 +180,7 @@ fn start(world: &mut World<'_>, config: &Config, stream: &str) -> Result<(), Fai
     let refused = api::refused(response, world.clock);
     match refused.decision {
         Decision::AlreadyEnabled => Ok(()),
-        Decision::Unauthorised | Decision::Misconfigured => {
+        Decision::Unauthorised | Decision::Misconfigured if !refused.is_bare_denial() => {
             Err(refused.failure(&what, Scope::Stream))
         }
         _ => Err(later(refused.reason)),

@@ -72,33 +72,45 @@ fields! {
     Client [] "client" Object ""
     ClientPortScratch ["client"] "_port" Scratch ""
     ClientTempScratch ["client"] "_temp" Scratch ""
-    ClientAddress ["client"] "address" Keyword "`ClientIPAddress`, else `ClientIP`, else `ActorIpAddress`"
+    ClientAddress ["client"] "address" Keyword
+        "`ClientIPAddress`, else `ClientIP`, else `ActorIpAddress`"
     ClientDomain ["client"] "domain" Keyword "the same, when it is a name"
     ClientIp ["client"] "ip" Ip "the same, when it is a valid address"
     ClientPort ["client"] "port" Long "the same, when it has a port"
     DestinationIp ["destination"] "ip" Ip "`server.ip`"
     DestinationUserDomain ["destination" "user"] "domain" Keyword "`destination.user.id`"
-    DestinationUserEmail ["destination" "user"] "email" Keyword "DLP: `ExchangeMetaData.To`, `.CC`, `.BCC`; Yammer: `TargetUserId`"
+    DestinationUserEmail ["destination" "user"] "email" Keyword
+        "DLP: `ExchangeMetaData.To`, `.CC`, `.BCC`; Yammer: `TargetUserId`"
     DestinationUserId ["destination" "user"] "id" Keyword "Yammer: `TargetYammerUserId`"
     DestinationUserName ["destination" "user"] "name" Keyword "`destination.user.id`"
-    DeviceId ["device"] "id" Keyword "`AppAccessContext.DeviceId`, else `ExtendedProperties.additionalDetails.DeviceId`"
+    DeviceId ["device"] "id" Keyword
+        "`AppAccessContext.DeviceId`, else `ExtendedProperties.additionalDetails.DeviceId`"
     EcsVersion ["ecs"] "version" Keyword "constant"
     EmailAttachments ["email"] "attachments" Flattened "`Item.Attachments`"
     EmailFromAddress ["email" "from"] "address" Keyword "`Parameters.From`; entities: `P2Sender`"
-    EmailLocalId ["email"] "local_id" Keyword "`NetworkMessageId`, `Data.aii`; entities: `NetworkMessageId`"
-    EmailMessageId ["email"] "message_id" Keyword "`InternetMessageId`, `Item.InternetMessageId`, `Data.imsgid`; entities: `InternetMessageId`"
-    EmailSenderAddress ["email" "sender"] "address" Keyword "`P1Sender`, `Data.tsd`; DLP: `source.user.email`; entities: `P1Sender`"
-    EmailSubject ["email"] "subject" Keyword "`Subject`, `Item.Subject`, `Data.ms`; entities: `Subject`"
-    EmailToAddress ["email" "to"] "address" Keyword "forwarding `Parameters`, `Recipients`, `Data.trc`; DLP: `destination.user.email`; entities: `Recipient`"
+    EmailLocalId ["email"] "local_id" Keyword
+        "`NetworkMessageId`, `Data.aii`; entities: `NetworkMessageId`"
+    EmailMessageId ["email"] "message_id" Keyword
+        "`InternetMessageId`, `Item.InternetMessageId`, `Data.imsgid`; entities: \
+         `InternetMessageId`"
+    EmailSenderAddress ["email" "sender"] "address" Keyword
+        "`P1Sender`, `Data.tsd`; DLP: `source.user.email`; entities: `P1Sender`"
+    EmailSubject ["email"] "subject" Keyword
+        "`Subject`, `Item.Subject`, `Data.ms`; entities: `Subject`"
+    EmailToAddress ["email" "to"] "address" Keyword
+        "forwarding `Parameters`, `Recipients`, `Data.trc`; DLP: `destination.user.email`; \
+         entities: `Recipient`"
     ErrorMessage ["error"] "message" Text "what could not be mapped"
     EventAction ["event"] "action" Keyword "`Operation`, six of them renamed"
     EventCategory ["event"] "category" Keyword "`web`; record type and operation append"
     EventCode ["event"] "code" Keyword "`RecordType` by name"
     EventDataset ["event"] "dataset" Keyword "constant"
     EventId ["event"] "id" Keyword "`Id`"
-    EventKind ["event"] "kind" Keyword "`event`; `alert` for alerts and DLP; `pipeline_error` after an error"
+    EventKind ["event"] "kind" Keyword
+        "`event`; `alert` for alerts and DLP; `pipeline_error` after an error"
     EventModule ["event"] "module" Keyword "constant"
-    EventOriginal ["event"] "original" Stored "the record's bytes, with `preserve_original_event` or after an error"
+    EventOriginal ["event"] "original" Stored
+        "the record's bytes, with `preserve_original_event` or after an error"
     EventOutcome ["event"] "outcome" Keyword "`ResultStatus`; DLP: whether access was blocked"
     EventProvider ["event"] "provider" Keyword "`Workload`, else `UserType`"
     EventSeverity ["event"] "severity" Long "`Severity`; DLP: the highest of the rules"
@@ -109,7 +121,8 @@ fields! {
     FileHashSha256 ["file" "hash"] "sha256" Keyword "`Sha256`"
     FileInode ["file"] "inode" Keyword "DLP: `SharePointMetaData.UniqueId`; Yammer: `FileId`"
     FileMtime ["file"] "mtime" Date "DLP: `SharePointMetaData.LastModifiedTime`"
-    FileName ["file"] "name" Keyword "files: `SourceFileName`; DLP: `SharePointMetaData.FileName`; Yammer: `FileName`"
+    FileName ["file"] "name" Keyword
+        "files: `SourceFileName`; DLP: `SharePointMetaData.FileName`; Yammer: `FileName`"
     FileOwner ["file"] "owner" Keyword "DLP: `SharePointMetaData.FileOwner`"
     FilePath ["file"] "path" Keyword "`FilePath`, else `TargetFilePath`"
     FileSize ["file"] "size" Long "`FileSizeBytes`, else `FileSize`"
@@ -123,7 +136,8 @@ fields! {
     Audit ["o365"] "audit" Object "every member that no rule moved"
     Aborted [] "o365audit" Object ""
     OrganizationId ["organization"] "id" Keyword "`OrganizationId` in lower case"
-    OrganizationName ["organization"] "name" Keyword "the tenant table; Exchange: `OrganizationName`"
+    OrganizationName ["organization"] "name" Keyword
+        "the tenant table; Exchange: `OrganizationName`"
     ProcessName ["process"] "name" Keyword "`Application`; mailbox items: `ClientProcessName`"
     RelatedHash ["related"] "hash" Keyword "`file.hash.*`"
     RelatedHosts ["related"] "hosts" Keyword "every name of a host"
@@ -147,19 +161,25 @@ fields! {
     Tags [] "tags" Keyword "option `tags`; `preserve_original_event`; `clock_suspect`"
     TokenId ["token"] "id" Keyword "`AppAccessContext.UniqueTokenId`"
     UrlDomain ["url"] "domain" Keyword "`OriginatingDomain`"
-    UrlOriginal ["url"] "original" Wildcard "files: `ObjectId`; DLP: `SharePointMetaData.FilePathUrl`"
+    UrlOriginal ["url"] "original" Wildcard
+        "files: `ObjectId`; DLP: `SharePointMetaData.FilePathUrl`"
     UserDomain ["user"] "domain" Keyword "`user.id` behind its `@`"
-    UserEmail ["user"] "email" Keyword "`user.id` when it is an address; mailbox items: `MailboxOwnerUPN`; Yammer: `ActorUserId`"
+    UserEmail ["user"] "email" Keyword
+        "`user.id` when it is an address; mailbox items: `MailboxOwnerUPN`; Yammer: `ActorUserId`"
     UserFullName ["user"] "full_name" Keyword "mailbox items: `LogonUserDisplayName`"
     UserId ["user"] "id" Keyword "`UserId`, else what the record type has"
     UserName ["user"] "name" Keyword "`user.id` before its `@`"
     UserTargetDomain ["user" "target"] "domain" Keyword "`user.target.id`"
     UserTargetEmail ["user" "target"] "email" Keyword "`user.target.id`"
-    UserTargetId ["user" "target"] "id" Keyword "directory: `ObjectId`; Teams: `ObjectId` of a deleted user"
+    UserTargetId ["user" "target"] "id" Keyword
+        "directory: `ObjectId`; Teams: `ObjectId` of a deleted user"
     UserTargetName ["user" "target"] "name" Keyword "`user.target.id`"
-    UserAgentDeviceName ["user_agent" "device"] "name" Keyword "`Other` for an empty `UserAgent`; else the stage `user_agent`"
-    UserAgentName ["user_agent"] "name" Keyword "`Other` for an empty `UserAgent`; else the stage `user_agent`"
-    UserAgentOriginal ["user_agent"] "original" Keyword "`UserAgent`, else `ExtendedProperties.UserAgent`, else `additionalDetails.User-Agent`"
+    UserAgentDeviceName ["user_agent" "device"] "name" Keyword
+        "`Other` for an empty `UserAgent`; else the stage `user_agent`"
+    UserAgentName ["user_agent"] "name" Keyword
+        "`Other` for an empty `UserAgent`; else the stage `user_agent`"
+    UserAgentOriginal ["user_agent"] "original" Keyword
+        "`UserAgent`, else `ExtendedProperties.UserAgent`, else `additionalDetails.User-Agent`"
 }
 
 /// How many rows there are.

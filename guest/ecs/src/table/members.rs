@@ -4,6 +4,7 @@
 //! compile time; names that are not listed stay under `o365.audit` without any rule knowing them.
 
 use crate::hash;
+use crate::scan::Hash;
 
 macro_rules! members {
     ($($name:ident)*) => {
@@ -150,13 +151,13 @@ static TABLE: [u8; SLOTS] = {
     table
 };
 
-const fn slot(hash: u64) -> usize {
-    (hash >> 32) as usize % SLOTS
+const fn slot(hash: Hash) -> usize {
+    (hash.get() >> 32) as usize % SLOTS
 }
 
 /// The member of this name, whose hash is already known.
 #[inline]
-pub(crate) fn find(name: &[u8], hash: u64) -> Option<Known> {
+pub(crate) fn find(name: &[u8], hash: Hash) -> Option<Known> {
     let mut slot = slot(hash);
     loop {
         let row = usize::from(TABLE[slot]);

@@ -33,16 +33,20 @@ fn event(mapper: &mut Mapper, record: &[u8]) -> Result<Value, String> {
     let body = out
         .strip_prefix(b"before")
         .expect("what was there before stays");
-    match result {
-        Err(rejected) => {
-            assert!(body.is_empty(), "a rejected record leaves nothing behind");
-            Err(rejected.reason)
-        }
-        Ok(_) => {
-            assert!(!body.contains(&b'\n'), "a body is one line");
-            Ok(serde_json::from_slice(body).expect("a body is JSON"))
-        }
+    if let Err(rejected) = result {
+        assert!(body.is_empty(), "a rejected record leaves nothing behind");
+        return Err(rejected.reason);
     }
+    assert!(!body.contains(&b'\n'), "a body is one line");
+    // A number may be larger than what this reader can hold; it passed through as it came.
+    let event = serde_json::from_slice(body).unwrap_or_else(|error| {
+        assert!(
+            error.to_string().starts_with("number out of range"),
+            "{error}"
+        );
+        Value::Null
+    });
+    Ok(event)
 }
 
 /// Compares with a generated file, or writes it when `SLUICEGATE_GOLDEN` is set.

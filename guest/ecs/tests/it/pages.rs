@@ -13,33 +13,41 @@ use crate::{check_file, root};
 const HEAD: &str = "\
 # Office 365 audit records as ECS events
 
-Generated from the tables in `src/table`; `SLUICEGATE_GOLDEN=1 cargo test -p sluicegate-ecs` writes it anew.
+Generated from the tables in `src/table`; `SLUICEGATE_GOLDEN=1 cargo test -p sluicegate-ecs`
+writes it anew.
 
-A member that a field takes is moved unless it says otherwise; everything else stays under `o365.audit` with
-Microsoft's names. Profile `newer` writes numbers of the record as texts and leaves out what is empty.
+A member that a field takes is moved unless it says otherwise; everything else stays under
+`o365.audit` with Microsoft's names. Profile `newer` writes numbers of the record as texts and
+leaves out what is empty.
 
 ## When a rule does not fit the record
 
-In `reference` mode the mapping ends there and the record stands under `o365audit`. In `robust` mode, the default,
-every other rule still runs: `error.message` says what did not fit, `event.kind` is `pipeline_error`,
-`event.original` holds the record's bytes, and the member stays as it is. What robust mode does besides:
+In `reference` mode the mapping ends there and the record stands under `o365audit`. In `robust`
+mode, the default, every other rule still runs: `error.message` says what did not fit,
+`event.kind` is `pipeline_error`, `event.original` holds the record's bytes, and the member stays
+as it is. What robust mode does besides:
 
 - null counts as missing; `\"\"` in a date member too
 - the first value of a field stays, the second member stays under `o365.audit`
 - odd elements of `Parameters` and its relatives stay under `_raw_items`
 - numbers and booleans where a text is needed are taken as text
-- a record type given by name or as `8.0` is understood
-- `Data` that is an object is used; own `ThreatDetectionMethods` and the like stay beside those of entities
+- a record type given by name or as `8.0` is understood, `CreationTime` also as an epoch number
+- `Data` that is an object is used; own `ThreatDetectionMethods` and the like stay beside those of
+  entities
 - an object never becomes a field of scalars
 - of a name that occurs twice in one object the last value is mapped (`duplicate_keys`)
-- bad UTF-8 and half surrogate pairs become U+FFFD, `event.original` keeps them (as Base64 if need be)
-- a record nested deeper than 128 comes out with its bytes only; what is no JSON object is rejected
+- bad UTF-8 and half surrogate pairs become U+FFFD, `event.original` keeps them (as Base64 if need
+  be)
+- a record nested deeper than 128 comes out with its bytes only; what is no JSON object is
+  rejected
 
-With option `tidy` it also tidies what is no error: `event.category` and `event.type` hold nothing twice,
-`host:port` is split, zone ids are cut from addresses, `user.email` is one, an unknown `ResultStatus` gives the
-outcome `unknown`, an empty `DeviceName` counts as missing.
+With option `tidy` it also tidies what is no error: `event.category` and `event.type` hold nothing
+twice, an unknown record type has its number for a code, `host:port` is split, zone ids are cut
+from addresses, `user.email` is one, an unknown `ResultStatus` gives the outcome `unknown`, an
+empty `DeviceName` counts as missing.
 
-Tag `clock_suspect`: the event claims to be more than a day later or thirty days older than its arrival.
+Tag `clock_suspect`: the event claims to be more than a day later or thirty days older than its
+arrival.
 ";
 
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
@@ -74,7 +82,8 @@ fn the_mapping_page_is_not_stale() {
             row.from
         );
     }
-    page.push_str("\n## Operations\n\n| records | `Operation` | `event.action` | `event.category` | `event.type` |\n");
+    page.push_str("\n## Operations\n\n| records | `Operation` | `event.action` ");
+    page.push_str("| `event.category` | `event.type` |\n");
     page.push_str("| --- | --- | --- | --- | --- |\n");
     for row in OPERATIONS {
         let _ = writeln!(

@@ -237,7 +237,11 @@ fn check_limits(event: &Value, options: &Options) {
 const KEPT: &[&str] = &["Scope", "Severity", "UserType", "Comments", "UserId"];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_record_always_gives_an_event(record in record(), options in options()) {
@@ -253,7 +257,10 @@ proptest! {
 
     #[test]
     fn a_damaged_record_gives_an_event_or_a_rejection(
-        record in record(), options in options(), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+        record in record(),
+        options in options(),
+        at in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
     ) {
         let mut bytes = Value::Object(record).to_string().into_bytes();
         let index = at.index(bytes.len());
@@ -306,21 +313,25 @@ proptest! {
 
     #[test]
     fn robust_equals_reference_where_reference_has_no_error(mut record in record()) {
-        // The deviations that concern records without an error: F1, F10, F15, F17, B33.
-        record.retain(|name, value| !value.is_null() && !matches!(
+        // The deviations that concern records without an error: F10, F15, F17, B33.
+        record.retain(|name, _| !matches!(
             name.as_str(), "Data" | "ThreatDetectionMethods" | "o365audit" | ""
         ));
+        // B29: an operation that is a boolean or a number becomes a text.
+        record.retain(|name, value| {
+            name != "Operation" || !(value.is_boolean() || value.is_number())
+        });
         record.insert("Id".into(), json!("a"));
         record.insert("CreationTime".into(), json!("2026-03-04T05:06:07"));
         for profile in [Profile::Newer, Profile::V1_7_1] {
-            let reference = Options { profile, error_mode: ErrorMode::Reference, ..Options::default() };
             let robust = Options { profile, ..Options::default() };
+            let error_mode = ErrorMode::Reference;
+            let reference = Options { error_mode, ..robust.clone() };
             let text = Value::Object(record.clone()).to_string();
             let expected = map(&reference, text.as_bytes()).unwrap();
             let found = map(&robust, text.as_bytes()).unwrap();
             if expected["error"].is_null() && found["error"].is_null() {
-                let nulls = text.contains("null");
-                prop_assert!(nulls || expected == found, "{:#}\n{:#}", expected, found);
+                prop_assert!(expected == found, "{:#}\n{:#}", expected, found);
             }
         }
     }
@@ -338,6 +349,41 @@ proptest! {
     }
 }
 
+/// The names, values and addresses of hostile records; each would take minutes if it took the
+/// square of its length.
+#[test]
+fn long_lists_take_no_long_time() {
+    let texts = |count: usize| (0..count).map(|n| format!("u{n}@contoso.example"));
+    let list = |count| Value::Array(texts(count).map(Value::from).collect());
+    let names = |count| {
+        let pair = |text: String| json!({ "Name": text, "Value": text });
+        Value::Array(texts(count).map(pair).collect())
+    };
+    let forward = texts(50_000).collect::<Vec<_>>().join(";");
+    let entities: Vec<_> = texts(20_000).map(|text| json!({ "Upn": text })).collect();
+    let members: Map<_, _> = (0..20_000).map(|n| (format!("m{n}"), json!(n))).collect();
+    let mut all = members.clone();
+    all.extend([
+        ("Id".into(), json!("a")),
+        ("NetworkMessageId".into(), json!("")),
+    ]);
+    all.insert("Parameters".into(), json!("Identity x"));
+    for record in [
+        json!({ "Id": "a", "Recipients": list(100_000) }),
+        json!({ "Id": "a", "Parameters": names(50_000) }),
+        json!({ "Id": "a", "Parameters": { "ForwardTo": forward } }),
+        json!({ "Id": "a", "Data": json!({ "Entities": entities }).to_string() }),
+        json!({ "Id": "a", "ModifiedProperties": list(50_000) }),
+        json!({ "Id": "a", "ClientIP": "1:".repeat(200_000) }),
+        json!({ "Id": "a", "ClientIP": format!("::1%{}", "%".repeat(200_000)) }),
+        json!({ "Id": "a", "Nested": members }),
+        Value::Object(all),
+    ] {
+        let text = record.to_string();
+        assert!(map(&Options::default(), text.as_bytes()).is_ok());
+    }
+}
+
 #[test]
 fn many_members_and_many_names_take_no_long_time() {
     let mut members: Map<_, _> = (0..5000).map(|n| (format!("m{n}"), json!(n))).collect();
@@ -351,5 +397,6 @@ fn many_members_and_many_names_take_no_long_time() {
     let event = event(&mut mapper, text.as_bytes()).unwrap();
     assert_eq!(event["event"]["kind"], "pipeline_error");
     assert_eq!(event["event"]["original"].as_str(), Some(text.as_str()));
-    assert!(event["o365"]["audit"].as_object().unwrap().len() <= 1000);
+    let kept = event["o365"]["audit"].as_object().unwrap().len();
+    assert!((990..=1010).contains(&kept), "{kept}");
 }

@@ -136,7 +136,7 @@ fn a_damaged_blob_is_salvaged_after_some_tries() {
     }
     let (fake, result) = read_body(SALVAGE_FROM, &text);
     assert_eq!(result, Ok(()));
-    assert_eq!(fake.output.ids(), ["a", "c"]);
+    assert_eq!(fake.output.ids(), ["a", "a", "c"]);
     assert_eq!(fake.output.rejected.len(), 1);
     assert!(
         fake.output.rejected[0].0.starts_with(broken),
@@ -144,6 +144,41 @@ fn a_damaged_blob_is_salvaged_after_some_tries() {
         fake.output.rejected
     );
     assert!(fake.output.rejected[0].1.contains("blob-1"));
+    assert_eq!(fake.sent.len(), 3, "read, probed, salvaged");
+}
+
+#[test]
+fn only_damage_that_stays_is_salvaged() {
+    let broken = format!(r#"[{},{{"Id":"b","x":[}}]"#, record("a"));
+    let other = format!(r#"[{},{{"Id":"b","x":}}]"#, record("a"));
+    for copies in [[&broken, &other], [&broken, &body(&["a", "b"])]] {
+        let mut fake = Fake::new();
+        let config = config(&format!(r#""profile":"raw","attempt":{SALVAGE_FROM}"#));
+        let mut copies = copies.into_iter();
+        let result = fake.call(
+            |_, _| Ok(Answer::new(200, copies.next().expect("two are asked for"))),
+            |world| read(world, &config, STREAM, &split_at(URI), limits()),
+        );
+        assert!(is_retry(&result), "{result:?}");
+        assert_eq!(fake.output.ids(), ["a"], "what is good is not held back");
+        assert_eq!(fake.output.rejected, []);
+    }
+}
+
+#[test]
+fn a_cut_blob_is_never_salvaged() {
+    // The same cut every time, and garbage behind it: the rest exists and is not forgotten.
+    let whole = body(&["a", "b"]);
+    for tail in ["", "garbage", "}"] {
+        let text = format!("{}{tail}", &whole[..whole.len() - 20]);
+        let (fake, result) = read_body(9, &text);
+        assert!(is_retry(&result), "{tail}");
+        assert_eq!(
+            (fake.output.ids(), fake.sent.len()),
+            (vec!["a".to_owned()], 1)
+        );
+        assert_eq!(fake.output.rejected, []);
+    }
 }
 
 #[test]
@@ -153,14 +188,48 @@ fn a_fragment_is_never_taken_for_a_record() {
     let text = format!("[{},{broken},{}]", record("a"), record("c"));
     let (fake, result) = read_body(SALVAGE_FROM, &text);
     assert_eq!(result, Ok(()));
-    assert_eq!(fake.output.ids(), ["a", "c"]);
+    assert_eq!(fake.output.ids(), ["a", "a", "c"]);
+}
+
+#[test]
+fn overwritten_bytes_are_no_record() {
+    let halves = "{\"Id\":\"b\u{1}\u{1}\u{1}\u{1}ana@example.com\"}";
+    let text = format!("[{},{halves}]", record("a"));
+    let (fake, result) = read_body(0, &text);
+    assert!(is_retry(&result) && fake.output.rejected.is_empty());
+    let (fake, result) = read_body(SALVAGE_FROM, &text);
+    assert_eq!((result, fake.output.rejected.len()), (Ok(()), 1));
+    // Behind it, a piece of the second record stands where a record should.
+    let text = format!("[{halves},{{\"Name\":\"x\"}},{}]", record("a"));
+    for attempt in [0, SALVAGE_FROM] {
+        let (fake, _) = read_body(attempt, &text);
+        assert!(
+            fake.output.ids().iter().all(|id| id == "a"),
+            "{:?}",
+            fake.output.ids()
+        );
+        assert_eq!(fake.output.rejected.len(), if attempt == 0 { 0 } else { 2 });
+    }
+    // A whole record with a stray byte in a text is kept, in the end.
+    let text = format!("[{}]", record("a").replace("ana@", "a\u{1}na@"));
+    let (fake, result) = read_body(SALVAGE_FROM, &text);
+    assert_eq!((result, fake.output.rejected.len()), (Ok(()), 0));
+    assert_eq!(fake.output.ids(), ["a"]);
 }
 
 #[test]
 fn what_is_no_record_is_set_aside() {
-    let (fake, result) = read_body(0, &format!(r#"[5,{},"x",null,{{"a" 1}}]"#, record("a")));
+    let text = format!(r#"[5,{},"x",null,{{"a" 1}}]"#, record("a"));
+    let (fake, result) = read_body(0, &text);
+    assert!(
+        is_retry(&result) && fake.output.rejected.is_empty(),
+        "perhaps the network"
+    );
+    assert_eq!(fake.output.ids(), ["a"], "what is good is not held back");
+    let (fake, result) = read_body(SALVAGE_FROM, &text);
     assert_eq!(result, Ok(()));
-    assert_eq!(fake.output.ids(), ["a"]);
+    // Delivered by the reading and by the salvage: the host knows it the second time.
+    assert_eq!(fake.output.ids(), ["a", "a"]);
     let rejected: Vec<_> = fake
         .output
         .rejected
@@ -202,6 +271,35 @@ fn a_url_elsewhere_is_never_asked() {
 }
 
 #[test]
+fn a_url_elsewhere_is_healed_by_the_listing() {
+    let mut fake = Fake::new();
+    let config = config(r#""profile":"raw","attempt":1"#);
+    let listed = format!(r#"[{{"contentId":"blob-1","contentUri":"{URI}"}}]"#);
+    let foreign = split_at("https://attacker.example/x");
+    let result = fake.call(
+        |request, _| {
+            let listing = request.url.path.contains("/subscriptions/content");
+            Ok(Answer::new(
+                200,
+                if listing {
+                    listed.clone()
+                } else {
+                    body(&["a"])
+                }
+                .as_str(),
+            ))
+        },
+        |world| read(world, &config, STREAM, &foreign, limits()),
+    );
+    assert_eq!((result, fake.output.ids()), (Ok(()), vec!["a".to_owned()]));
+    assert!(
+        fake.sent
+            .iter()
+            .all(|sent| sent.url.origin() == "https://manage.example.com")
+    );
+}
+
+#[test]
 fn refusals_of_a_blob_become_failures() {
     let error = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
     let failure = |status, body: &str| {
@@ -214,7 +312,10 @@ fn refusals_of_a_blob_become_failures() {
         Failure::SplitLost(_)
     ));
     assert!(matches!(failure(410, ""), Failure::SplitLost(_)));
-    assert!(matches!(failure(401, ""), Failure::Unauthorised(_)));
+    // A denial without a code is tried once more.
+    assert!(is_retry(&Err(failure(401, ""))));
+    let again = read_at(1, &Ok(Answer::new(401, ""))).1;
+    assert!(matches!(again, Err(Failure::Unauthorised(_))));
     assert!(matches!(
         failure(401, &error("AF10001")),
         Failure::Unauthorised(_)
@@ -317,7 +418,7 @@ fn an_event_over_the_limit_is_set_aside() {
     assert_eq!(result, Ok(()));
     assert_eq!(
         (fake.output.ids().len(), fake.output.rejected.len()),
-        (1, 1)
+        (2, 1)
     );
 }
 

@@ -1,0 +1,103 @@
+//! Sixteen bytes at once: where a run of plain text ends.
+//!
+//! Written with the vector instructions that every x86-64 has and that wasm has with `simd128`;
+//! elsewhere with two words. All three give the same answer, and a test asks them.
+
+/// Marks, one bit a byte, quotes, backslashes and control bytes.
+#[inline]
+pub(crate) fn stops(low: u64, high: u64) -> u32 {
+    #[cfg(target_arch = "x86_64")]
+    #[expect(unsafe_code, reason = "the one way to say that every x86-64 has SSE2")]
+    // SAFETY: SSE2 is part of x86-64; there is no such machine without it.
+    return unsafe { x86::stops(low, high) };
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    return wasm::stops(low, high);
+    #[cfg(not(any(
+        target_arch = "x86_64",
+        all(target_arch = "wasm32", target_feature = "simd128")
+    )))]
+    return words(low, high);
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        _mm_cmpeq_epi8, _mm_min_epu8, _mm_movemask_epi8, _mm_or_si128, _mm_set_epi64x,
+        _mm_set1_epi8,
+    };
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    pub(super) fn stops(low: u64, high: u64) -> u32 {
+        let block = _mm_set_epi64x(high.cast_signed(), low.cast_signed());
+        let quote = _mm_cmpeq_epi8(block, _mm_set1_epi8(0x22));
+        let backslash = _mm_cmpeq_epi8(block, _mm_set1_epi8(0x5c));
+        let control = _mm_cmpeq_epi8(_mm_min_epu8(block, _mm_set1_epi8(0x1f)), block);
+        _mm_movemask_epi8(_mm_or_si128(_mm_or_si128(quote, backslash), control)).cast_unsigned()
+    }
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod wasm {
+    use std::arch::wasm32::{u8x16_bitmask, u8x16_eq, u8x16_lt, u8x16_splat, u64x2, v128_or};
+
+    #[inline]
+    pub(super) fn stops(low: u64, high: u64) -> u32 {
+        let block = u64x2(low, high);
+        let quote = u8x16_eq(block, u8x16_splat(0x22));
+        let backslash = u8x16_eq(block, u8x16_splat(0x5c));
+        let control = u8x16_lt(block, u8x16_splat(0x20));
+        u32::from(u8x16_bitmask(v128_or(v128_or(quote, backslash), control)))
+    }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+
+/// The high bit of every byte that ends a run; the lowest mark is exact, those above may be false.
+#[inline]
+pub(crate) fn word(word: u64) -> u64 {
+    // With bit 1 flipped the quote is 0x20, just above the control bytes, which stay below it.
+    let quote_or_control = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
+    let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
+    (quote_or_control | backslash) & !word & (ONES * 0x80)
+}
+
+/// What `stops` gives where there are no vector instructions: the first mark only.
+#[cfg_attr(
+    any(target_arch = "x86_64", target_feature = "simd128"),
+    allow(dead_code, reason = "the other machines' way, tested on all")
+)]
+fn words(low: u64, high: u64) -> u32 {
+    let first = |word_: u64, from: u32| match word(word_) {
+        0 => 0,
+        marks => 1 << (from + marks.trailing_zeros() / 8),
+    };
+    match first(low, 0) {
+        0 => first(high, 8),
+        mark => mark,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_finds_the_first_stop() {
+        for byte in 0..=u8::MAX {
+            for at in 0..16 {
+                for rest in [b'a', b'"', 0x80, 0xff, 0x20, 0x23] {
+                    let mut block = [rest; 16];
+                    block[..at].fill(b'~');
+                    block[at] = byte;
+                    let half = |from| u64::from_le_bytes(block[from..from + 8].try_into().unwrap());
+                    let stop = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
+                    let expected = block.iter().position(stop);
+                    let found = |marks: u32| (marks != 0).then(|| marks.trailing_zeros() as usize);
+                    assert_eq!(found(stops(half(0), half(8))), expected, "{block:?}");
+                    assert_eq!(found(words(half(0), half(8))), expected, "{block:?}");
+                }
+            }
+        }
+    }
+}
