@@ -403,3 +403,58 @@ async fn open_ledger(config: &Config) -> Result<Arc<dyn Ledger>, Error> {
     }
     Ok(Arc::new(ledger))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Batch, Event, Identity, StreamKey};
+
+    const PIPELINE: &str = "\
+source:
+  plugin: o365
+  tenants:
+    - id: contoso
+      auth:
+        microsoft:
+          directory_id: 11111111-2222-3333-4444-555555555555
+          client_id: 66666666-7777-8888-9999-000000000000
+          client_secret: { env: CONTOSO_SECRET }
+stages:
+  - geoip: { city: city.mmdb, asn: asn.mmdb }
+  - user_agent: {}
+sinks:
+  - stdout: {}
+";
+
+    /// The databases may come later, so a pipeline without them is in order.
+    #[tokio::test]
+    async fn stages_of_a_file_run_in_its_order_and_without_databases() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("contoso.yaml");
+        let config = Config::parse(&file, PIPELINE, Some(folder.path())).unwrap();
+        let runtime = Runtime::new(Arc::new(Redactor::default())).unwrap();
+        let body = r#"{"source":{"ip":"192.0.2.1"},"user_agent":{"original":"curl/8.5.0"}}"#;
+        let mut events = vec![Event {
+            id: "1".into(),
+            fingerprint: 0,
+            time_ms: 0,
+            body: body.into(),
+            identity: Identity::of("contoso", "1", 0),
+        }];
+        let mut names = Vec::new();
+        for stage in &config.stages {
+            let stage = make_stage(stage, &runtime).await.unwrap();
+            names.push(stage.name());
+            let stream = StreamKey::new("contoso", "Audit.General");
+            let staged = stage.apply(Batch { stream, events }).await;
+            assert_eq!((staged.dropped, staged.rejected.len()), (0, 0));
+            events = staged.passed;
+        }
+        assert_eq!(names, ["geoip", "user_agent"]);
+        let expected = concat!(
+            r#"{"source":{"ip":"192.0.2.1"},"user_agent":{"original":"curl/8.5.0","#,
+            r#""name":"curl","version":"8.5.0","device":{"name":"Other"}}}"#
+        );
+        assert_eq!(events[0].body, expected.as_bytes());
+    }
+}
