@@ -1,9 +1,9 @@
 //! What was found, what was delivered, what was lost: the memory that survives a crash.
 //!
-//! A split goes `discovered -> reading -> delivered -> forgotten`, or `quarantined`, or `lost`. A discovery is committed with
-//! the stream's state in one transaction. The identities of delivered events, the positions of sinks and the
-//! delivered splits are committed in one transaction, in the order in which the line handed them over; what stands
-//! here is therefore durable in every sink, and what does not is read again.
+//! A split goes `discovered -> reading -> delivered -> forgotten`, or `quarantined`, or `lost`. A discovery is
+//! committed with the stream's state in one transaction. The identities of delivered events, the positions of
+//! sinks and the delivered splits are committed in one transaction, in the order in which the line handed them
+//! over; what stands here is therefore durable in every sink, and what does not is read again.
 //!
 //! A trait, so that a second backend can serve many machines; nothing here says SQLite.
 

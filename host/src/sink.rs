@@ -1,7 +1,7 @@
 //! Where events go: the trait every sink implements, and the list of sinks.
 //!
-//! A sink's acknowledgement means durable on the other side. A sink never drops: what it cannot deliver now it keeps trying,
-//! what it can never deliver it names as refused, and the line keeps that as a dead letter.
+//! A sink's acknowledgement means durable on the other side. A sink never drops: what it cannot deliver now it keeps
+//! trying, what it can never deliver it names as refused, and the line keeps that as a dead letter.
 
 pub mod file;
 pub mod stdout;

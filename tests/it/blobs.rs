@@ -84,29 +84,55 @@ fn what_stays_broken_is_kept_aside_and_reported() {
 #[test]
 fn what_cannot_be_found_holds_up_nothing_and_is_reported() {
     let faults = Faults::none().with(Fault::Gone, 0.1);
-    let office = Simulated::start(Office::builder(34).blobs(50).events_per_blob(4).faults(faults));
+    let office = Simulated::start(
+        Office::builder(34)
+            .blobs(50)
+            .events_per_blob(4)
+            .faults(faults),
+    );
     let folder = folder();
     let pipeline = Pipeline::o365("gone", &office);
-    let ended = pipeline.give(sluicegate(&folder).args("run --once")).run().expect(75);
+    let ended = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(75);
     let delivered = Delivered::read(&folder.path().join("gone.ndjson"));
     let verdict = office.judge(&delivered);
     assert!(verdict.is_clean(), "{verdict:?}");
     assert!(verdict.owed < 200, "the seed hides no blob");
     // It may turn up yet: that it is lost is said only when it is no longer listed either.
-    ended.says(&["split(s) wait to be read again; they are kept", "0 declared loss(es)"]);
+    ended.says(&[
+        "split(s) wait to be read again; they are kept",
+        "0 declared loss(es)",
+    ]);
 }
 
 #[test]
 fn a_list_that_never_ends_is_never_taken_for_the_whole() {
     // Cut at the same rate in every answer, with a length that agrees: only the missing bracket tells.
     let faults = Faults::none().with(Fault::LengthShort, 1.0);
-    let office = Simulated::start(Office::builder(35).blobs(5).events_per_blob(10).faults(faults));
+    let office = Simulated::start(
+        Office::builder(35)
+            .blobs(5)
+            .events_per_blob(10)
+            .faults(faults),
+    );
     let folder = folder();
     let pipeline = Pipeline::o365("cut", &office);
-    let ended = pipeline.give(sluicegate(&folder).args("run --once")).run().expect(75);
-    ended.says(&["5 split(s) set aside", "in quarantine; they are kept", "0 declared loss(es)"]);
+    let ended = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(75);
+    ended.says(&[
+        "5 split(s) set aside",
+        "in quarantine; they are kept",
+        "0 declared loss(es)",
+    ]);
     let delivered = Delivered::read(&folder.path().join("cut.ndjson"));
     let verdict = office.judge(&delivered);
-    assert!(verdict.duplicated == 0 && verdict.invented == 0, "{verdict:?}");
+    assert!(
+        verdict.duplicated == 0 && verdict.invented == 0,
+        "{verdict:?}"
+    );
     assert!(verdict.missing > 0, "nothing was cut: {verdict:?}");
 }

@@ -58,6 +58,10 @@ fn transform_takes_every_shape_that_records_come_in() {
         .collect();
     let lines: String = records.iter().map(|record| format!("{record}\n")).collect();
     let array = Value::from(records.clone());
+    let wrapped = records
+        .iter()
+        .map(|record| format!("{}\n", json!({ "o365audit": record })))
+        .collect();
     let shapes = [
         ("one a line", lines.clone()),
         ("one a line, no last newline", lines.trim_end().to_owned()),
@@ -68,7 +72,7 @@ fn transform_takes_every_shape_that_records_come_in() {
             format!("{array}\n").replace("},{", "}]\n[{"),
         ),
         ("a byte-order mark before it", format!("\u{feff}{array}")),
-        ("wrapped", json!({ "value": array }).to_string()),
+        ("each in a wrapper", wrapped),
     ];
     let folder = folder();
     let expected = sluicegate(&folder)

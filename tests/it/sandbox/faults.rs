@@ -148,7 +148,10 @@ pub fn miscount() {
     let kept = [
         ("stage_few", "0 verdicts for 1 events"),
         ("stage_many", "promise more events than it gave"),
-        ("stage_leftover", "more events than its verdicts account for"),
+        (
+            "stage_leftover",
+            "more events than its verdicts account for",
+        ),
         ("stage_trap", "it trapped"),
         ("stage_spin", "computed for 0.1 s"),
     ];
