@@ -4,7 +4,10 @@
 //! `o365_filter`, copies the answer up to its NUL, and gives both blocks to `free`. Without these
 //! exports it would use a heap of its own of a few KiB, and drop every record that does not fit.
 
-#![expect(unsafe_code, reason = "a C interface is raw pointers; all of them are in this file")]
+#![expect(
+    unsafe_code,
+    reason = "a C interface is raw pointers; all of them are in this file"
+)]
 
 use std::alloc::{self, Layout};
 use std::cell::RefCell;
@@ -112,7 +115,11 @@ mod tests {
         for (block, size) in blocks.into_iter().zip(sizes) {
             // SAFETY: as above; each block is given back once.
             unsafe {
-                assert!(std::slice::from_raw_parts(block, size).iter().all(|&b| b == 0xa5));
+                assert!(
+                    std::slice::from_raw_parts(block, size)
+                        .iter()
+                        .all(|&b| b == 0xa5)
+                );
                 release(block);
             }
         }
@@ -126,8 +133,13 @@ mod tests {
         // SAFETY: null is allowed, and the answer ends with a NUL.
         let answer = unsafe {
             let answer = o365_filter(ptr::null(), 0, 1, 0, ptr::null(), 9);
-            std::ffi::CStr::from_ptr(answer.cast()).to_str().expect("text")
+            std::ffi::CStr::from_ptr(answer.cast())
+                .to_str()
+                .expect("text")
         };
-        assert!(answer.contains("pipeline_error") && answer.contains("memory"), "{answer}");
+        assert!(
+            answer.contains("pipeline_error") && answer.contains("memory"),
+            "{answer}"
+        );
     }
 }

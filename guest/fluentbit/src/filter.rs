@@ -119,14 +119,23 @@ mod tests {
         assert_eq!(event(&mut filter, wrapped.as_bytes()), bare);
         let from_kafka = json!({ "topic": "audit", "payload": record }).to_string();
         let mut event = event(&mut filter, from_kafka.as_bytes());
-        let beside = event.as_object_mut().and_then(|event| event.remove("fluent_bit"));
+        let beside = event
+            .as_object_mut()
+            .and_then(|event| event.remove("fluent_bit"));
         assert_eq!((beside, event), (Some(json!({ "topic": "audit" })), bare));
     }
 
     #[test]
     fn what_cannot_be_mapped_comes_out_marked() {
         let mut filter = Filter::default();
-        for record in ["", "{", "5", r#"{"Id":}"#, "{\"Id\":\"a\"} \0", r#"{"log":"text"}"#] {
+        for record in [
+            "",
+            "{",
+            "5",
+            r#"{"Id":}"#,
+            "{\"Id\":\"a\"} \0",
+            r#"{"log":"text"}"#,
+        ] {
             let event = event(&mut filter, record.as_bytes());
             assert_eq!(event["event"]["kind"], "pipeline_error", "{record}");
             assert_eq!(event["event"]["original"], *record, "{record}");

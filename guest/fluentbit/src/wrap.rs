@@ -54,7 +54,12 @@ fn open(object: &str, beside: &mut String, levels: u32) -> Found {
         if found == Found::Itself {
             continue;
         }
-        for (name, value) in members.iter().enumerate().filter(|(i, _)| *i != at).map(|(_, m)| m) {
+        for (name, value) in members
+            .iter()
+            .enumerate()
+            .filter(|(i, _)| *i != at)
+            .map(|(_, m)| m)
+        {
             if !beside.is_empty() {
                 beside.push(',');
             }
@@ -75,7 +80,10 @@ fn value(json: &str, beside: &mut String, levels: u32) -> Found {
     };
     match json.as_bytes().first() {
         Some(b'{') => match open(json, beside, levels) {
-            Found::Itself => Found::Inside { record: json.to_owned(), beside: String::new() },
+            Found::Itself => Found::Inside {
+                record: json.to_owned(),
+                beside: String::new(),
+            },
             other => other,
         },
         Some(b'[') => match serde_json::from_str::<Vec<&RawValue>>(json).as_deref() {
@@ -159,7 +167,10 @@ mod tests {
 
     #[test]
     fn one_event_cannot_stand_for_several() {
-        assert_eq!(find(r#"{"log":"[{\"Id\":\"a\"},{\"Id\":\"b\"}]"}"#), Found::Array(2));
+        assert_eq!(
+            find(r#"{"log":"[{\"Id\":\"a\"},{\"Id\":\"b\"}]"}"#),
+            Found::Array(2)
+        );
         assert_eq!(find(r#"{"log":"[]"}"#), Found::Array(0));
     }
 
