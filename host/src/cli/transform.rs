@@ -93,10 +93,17 @@ impl Transform {
         // Two batches wait while each core maps one: the reader never starves the component.
         let (sender, pieces) = mpsc::channel(4);
         let reader = tokio::task::spawn_blocking(move || read(&sender));
-        let mut output = Output { rejected, sums: Sums::default(), started, shown: started };
+        let mut output = Output {
+            rejected,
+            sums: Sums::default(),
+            started,
+            shown: started,
+        };
         map(mapper, pieces, &mut output).await.map_err(wrong)?;
         let ended = reader.await.map_err(|error| {
-            wrong(Error::internal(format!("reading standard input panicked: {error}")))
+            wrong(Error::internal(format!(
+                "reading standard input panicked: {error}"
+            )))
         })?;
         output.finish(ended.map_err(wrong)?)
     }
@@ -112,19 +119,29 @@ impl Transform {
             }
         }
         let agents = self.user_agent.unwrap_or_else(|| {
-            let profile = config.get("profile").map_or(Some("newer"), |profile| profile.as_str());
+            let profile = config
+                .get("profile")
+                .map_or(Some("newer"), |profile| profile.as_str());
             self.plugin == "o365" && matches!(profile, Some("newer" | "1.7.1"))
         });
         let config = serde_json::Value::Object(config).to_string();
         let bytes = plugin::read(&self.plugin, std::path::Path::new(""))?;
         // The built-in component imports HTTP for its other half; a transform has no way to use it.
-        let grants = Grants { http: self.plugin == "o365", wasi: false };
+        let grants = Grants {
+            http: self.plugin == "o365",
+            wasi: false,
+        };
         let plugin = Plugin::load(&runtime.sandbox, &self.plugin, &bytes, grants).await?;
         let found = plugin.check_config(Export::Transform, &config).await?;
         if let Some(found) = found.into_iter().find(|found| found.fatal) {
-            return Err(Error::config(found.what).at(format!("config{}", found.pointer)).help(found.help));
+            return Err(Error::config(found.what)
+                .at(format!("config{}", found.pointer))
+                .help(found.help));
         }
-        let limits = Limits { memory_bytes: 256 << 20, ..Limits::default() };
+        let limits = Limits {
+            memory_bytes: 256 << 20,
+            ..Limits::default()
+        };
         Ok(Mapper {
             transform: PluginTransform::new(plugin, config, limits, runtime.clock.clone())?,
             agents: agents.then(UserAgents::default),
@@ -142,9 +159,13 @@ impl Mapper {
     async fn map(&self, records: &[Event]) -> Result<Vec<Transformed>, Error> {
         let applied = self.transform.apply("transform", records).await;
         let mut answers = applied.map_err(|failure| Error::internal(failure.to_string()))?;
-        let Some(agents) = &self.agents else { return Ok(answers) };
+        let Some(agents) = &self.agents else {
+            return Ok(answers);
+        };
         for answer in &mut answers {
-            let Transformed::Events(events) = answer else { continue };
+            let Transformed::Events(events) = answer else {
+                continue;
+            };
             for event in events {
                 if let Cow::Owned(enriched) = agents.enrich(&event.body) {
                     event.body = Bytes::from(enriched);
@@ -158,14 +179,21 @@ impl Mapper {
 /// Splits standard input; returns how many bytes it had.
 fn read(pieces: &mpsc::Sender<Piece>) -> Result<u64, Error> {
     let mut input = io::stdin().lock();
-    let mut splitter = Splitter::new(SplitLimits { salvage: true, ..SplitLimits::default() });
-    let mut gather = Gather { pieces, buffer: BytesMut::new(), lengths: Vec::new() };
+    let mut splitter = Splitter::new(SplitLimits {
+        salvage: true,
+        ..SplitLimits::default()
+    });
+    let mut gather = Gather {
+        pieces,
+        buffer: BytesMut::new(),
+        lengths: Vec::new(),
+    };
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut bytes = 0;
     let malformed = |stop: Stop<Gone>| match stop {
-        Stop::Malformed(malformed) => {
-            Error::config(format!("standard input cannot be split into records: {malformed}"))
-        }
+        Stop::Malformed(malformed) => Error::config(format!(
+            "standard input cannot be split into records: {malformed}"
+        )),
         Stop::Caller(Gone) => Error::internal("the mapping ended before the input"),
     };
     loop {
@@ -174,14 +202,22 @@ fn read(pieces: &mpsc::Sender<Piece>) -> Result<u64, Error> {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
-                return Err(Error::unavailable(format!("cannot read standard input: {error}")));
+                return Err(Error::unavailable(format!(
+                    "cannot read standard input: {error}"
+                )));
             }
         };
         bytes += count as u64;
-        splitter.push(&chunk[..count], |item| gather.take(item)).map_err(malformed)?;
+        splitter
+            .push(&chunk[..count], |item| gather.take(item))
+            .map_err(malformed)?;
     }
-    splitter.finish(|item| gather.take(item)).map_err(malformed)?;
-    gather.hand_over().map_err(|Gone| malformed(Stop::Caller(Gone)))?;
+    splitter
+        .finish(|item| gather.take(item))
+        .map_err(malformed)?;
+    gather
+        .hand_over()
+        .map_err(|Gone| malformed(Stop::Caller(Gone)))?;
     Ok(bytes)
 }
 
@@ -206,7 +242,11 @@ impl Gather<'_> {
                 }
                 Ok(())
             }
-            Item::Bad { bytes, offset, reason } => {
+            Item::Bad {
+                bytes,
+                offset,
+                reason,
+            } => {
                 self.hand_over()?;
                 let reason = format!("{reason} at byte {offset}");
                 self.send(Piece::Bad(Bytes::copy_from_slice(bytes), reason))
@@ -252,7 +292,11 @@ async fn map(
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut waiting: VecDeque<Waiting> = VecDeque::new();
     loop {
-        let piece = if waiting.len() <= cores { pieces.recv().await } else { None };
+        let piece = if waiting.len() <= cores {
+            pieces.recv().await
+        } else {
+            None
+        };
         match piece {
             Some(Piece::Bad(bytes, reason)) => waiting.push_back(Waiting::Bad(bytes, reason)),
             Some(Piece::Records(records)) => {
@@ -305,7 +349,9 @@ impl Output {
                 Transformed::Rejected(reason) => self.reject(&record.body, &reason)?,
             }
         }
-        io::stdout().write_all(&lines).map_err(|error| unwritable(&error))?;
+        io::stdout()
+            .write_all(&lines)
+            .map_err(|error| unwritable(&error))?;
         self.show();
         Ok(())
     }
@@ -331,7 +377,11 @@ impl Output {
     fn show(&mut self) {
         if io::stderr().is_terminal() && self.shown.elapsed().as_millis() > 500 {
             self.shown = Instant::now();
-            eprint!("\r{} records, {:.0} MB/s ", self.sums.records, self.rate(self.sums.bytes));
+            eprint!(
+                "\r{} records, {:.0} MB/s ",
+                self.sums.records,
+                self.rate(self.sums.bytes)
+            );
         }
     }
 
@@ -341,7 +391,13 @@ impl Output {
     }
 
     fn finish(self, bytes: u64) -> Done {
-        let Sums { records, events, dropped, rejected, .. } = self.sums;
+        let Sums {
+            records,
+            events,
+            dropped,
+            rejected,
+            ..
+        } = self.sums;
         eprintln!(
             "{records} record(s), {events} event(s), {dropped} dropped, {rejected} rejected, \
              {:.1} MB in {:.2} s ({:.1} MB/s)",
