@@ -138,7 +138,7 @@ fn encode(name: &str, module: &[u8]) -> Result<Vec<u8>, String> {
     wit_component::ComponentEncoder::default()
         .validate(true)
         .module(module)
-        .and_then(|encoder| encoder.encode())
+        .and_then(wit_component::ComponentEncoder::encode)
         .map_err(|error| format!("cannot encode the guest `{name}`: {error:#}"))
 }
 

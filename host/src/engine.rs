@@ -17,9 +17,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::{SharedClock, millis};
 use crate::event::StreamKey;
@@ -153,22 +154,23 @@ impl Engine {
         }
         let pruning = prune(engine.clone());
         while running.join_next().await.is_some() {}
-        pruning.abort();
+        drop(pruning);
         engine.line.settled().await;
         let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *outcome)
     }
 }
 
-fn prune(engine: Arc<Engine>) -> JoinHandle<()> {
-    tokio::spawn(async move {
+/// Ends with its handle: a run that is given up must not leave it behind, holding the line open.
+fn prune(engine: Arc<Engine>) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
         loop {
             if let Err(error) = engine.ledger.prune(engine.clock.now_ms()).await {
                 tracing::warn!(%error, "the ledger cannot forget what is old; trying again");
             }
             tokio::time::sleep(PRUNE_EVERY).await;
         }
-    })
+    }))
 }
 
 impl Shared {

@@ -13,6 +13,8 @@ mod pipeline;
 mod restart;
 mod sandbox;
 mod secrets;
+mod state;
+mod storms;
 mod tidy;
 
 use std::path::{Path, PathBuf};

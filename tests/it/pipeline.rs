@@ -1,6 +1,7 @@
 //! The main job: what a tenant has is what its sink gets, each event once, whatever becomes of the others.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::Value;
 use sluicegate_office::{ContentType, Office};
@@ -182,13 +183,33 @@ fn every_sink_gets_every_event() {
 }
 
 #[test]
+fn one_request_at_a_time_is_enough() {
+    // Every stream has to get along with what the others leave it, from the first request on.
+    let builder = Office::builder(18)
+        .blobs(20)
+        .events_per_blob(3)
+        .subscribed();
+    let office = Simulated::start(builder.latency(Duration::from_millis(5)));
+    let folder = folder();
+    let pipeline =
+        Pipeline::o365("narrow", &office).limits("requests_per_minute: 1000000, in_flight: 1");
+    let _ = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
+    let verdict = office.judge(&Delivered::read(&folder.path().join("narrow.ndjson")));
+    assert!(verdict.is_clean() && verdict.owed == 60, "{verdict:?}");
+    assert_eq!(office.stats().peak_in_flight, 1);
+}
+
+#[test]
 fn requests_stay_within_the_budget_of_a_minute() {
     let office = Simulated::start(Office::builder(17).blobs(60).events_per_blob(1));
     let folder = folder();
     let pipeline = Pipeline::o365("slow", &office).limits("requests_per_minute: 40, in_flight: 8");
     let running = pipeline.give(sluicegate(&folder).args("run")).start();
     // Long enough to send all that it wants, far shorter than the minute in which it may not.
-    assert!(!running.ends_within(std::time::Duration::from_secs(4)));
+    assert!(!running.ends_within(Duration::from_secs(4)));
     running.signal("TERM");
     let _ = running.end().expect(0);
     let peak = office.stats().peak_per_minute;

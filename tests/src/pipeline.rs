@@ -17,6 +17,7 @@ pub struct Pipeline {
     limits: String,
     stages: String,
     sinks: String,
+    sections: String,
 }
 
 impl Pipeline {
@@ -56,6 +57,7 @@ impl Pipeline {
             grants: String::new(),
             limits: String::new(),
             stages: String::new(),
+            sections: String::new(),
             sinks: format!("  - file: {{ path: {name}.ndjson }}\n"),
         }
     }
@@ -102,6 +104,13 @@ impl Pipeline {
         self
     }
 
+    /// One more section, as YAML.
+    #[must_use]
+    pub fn section(mut self, section: &str) -> Self {
+        let _ = writeln!(self.sections, "{section}");
+        self
+    }
+
     /// Another secret for one tenant.
     #[must_use]
     pub fn secret(mut self, tenant: usize, secret: &str) -> Self {
@@ -119,6 +128,7 @@ impl Pipeline {
             tenants,
             stages,
             sinks,
+            sections,
             name,
             ..
         } = self;
@@ -130,7 +140,10 @@ impl Pipeline {
         if !stages.is_empty() {
             let _ = write!(text, "stages:\n{stages}");
         }
-        let _ = write!(text, "sinks:\n{sinks}state: {{ path: state/{name} }}\n");
+        let _ = write!(
+            text,
+            "sinks:\n{sinks}state: {{ path: state/{name} }}\n{sections}"
+        );
         text
     }
 

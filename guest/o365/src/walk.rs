@@ -12,7 +12,7 @@ use crate::failure::Decision;
 use crate::time::{self, MINUTE, ceil};
 use crate::url::Url;
 use crate::world::{
-    Broken, Failure, Level, Limits, Method, Request, Response, Scope, Split, Timestamp, World,
+    Body, Broken, Failure, Level, Limits, Method, Request, Response, Scope, Split, Timestamp, World,
 };
 
 /// Windows listed at the same time. Seven days are nine windows, so a cold start takes as long as
@@ -33,6 +33,9 @@ const PAUSE_MS: u64 = 100;
 const LONGEST_PAUSE_MS: u64 = 5_000;
 /// No new window is begun when the call must end within this time.
 const LAST_LAUNCH: i64 = 30_000;
+
+/// Most bytes of an answer that is kept: the list of subscriptions has a few hundred.
+const KEPT_BYTES: usize = 1 << 20;
 
 /// A complete pass over one window.
 #[derive(Debug)]
@@ -126,6 +129,54 @@ pub fn walk(
     walker.finish(wanted.len(), limits)
 }
 
+/// Reads an answer now that is looked at later. A body that waits unread keeps its place among the tenant's
+/// requests in flight; with one for each stream, few places would all be taken, and nothing moved any more.
+fn kept(mut response: Response) -> Response {
+    let mut body = Kept::default();
+    let mut bytes = 0;
+    loop {
+        match response.body.read() {
+            Ok(Some(piece)) if bytes + piece.len() <= KEPT_BYTES => {
+                bytes += piece.len();
+                body.pieces.push_back(piece);
+            }
+            Ok(Some(_)) => {
+                let reason = format!("an answer of more than {KEPT_BYTES} bytes");
+                body.broken = Some(Broken::Transport(reason));
+                break;
+            }
+            Ok(None) => break,
+            Err(broken) => {
+                body.broken = Some(broken);
+                break;
+            }
+        }
+    }
+    Response {
+        body: Box::new(body),
+        ..response
+    }
+}
+
+/// A body that was read before it is needed.
+#[derive(Default)]
+struct Kept {
+    pieces: VecDeque<Vec<u8>>,
+    broken: Option<Broken>,
+}
+
+impl Body for Kept {
+    fn read(&mut self) -> Result<Option<Vec<u8>>, Broken> {
+        match (self.pieces.pop_front(), self.broken.take()) {
+            (None, Some(broken)) => Err(broken),
+            (piece, broken) => {
+                self.broken = broken;
+                Ok(piece)
+            }
+        }
+    }
+}
+
 struct Walker<'a, 'w> {
     world: &'a mut World<'w>,
     api: Api<'a>,
@@ -190,7 +241,7 @@ impl Walker<'_, '_> {
                 break;
             };
             if along == Some(ticket) {
-                self.walked.along = Some(answer);
+                self.walked.along = Some(answer.map(kept));
                 continue;
             }
             let Some(place) = self
