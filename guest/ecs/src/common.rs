@@ -235,6 +235,10 @@ pub(crate) fn code(event: &mut Event<'_>) -> Step {
     if let Some(row) = found {
         event.code = Some(row.number);
         event.document.set_word(Field::EventCode, row.code);
+    } else if event.options.tidy && text.iter().all(u8::is_ascii_digit) {
+        event
+            .document
+            .set(Field::EventCode, Value::Text(Text::plain(text)));
     }
     Ok(())
 }

@@ -22,7 +22,15 @@ pub(crate) fn timestamp(event: &mut Event<'_>) -> Step {
             fail("`CreationTime` is missing")
         };
     };
-    let time = parse_value(event, value, Known::CreationTime.name())?;
+    let text = print(event.arena, value).decode(event.arena);
+    let epoch = if event.robust {
+        parse_epoch(text)
+    } else {
+        None
+    };
+    let time = parse(text)
+        .or(epoch)
+        .ok_or_else(|| no_date(text, Known::CreationTime.name()))?;
     event.time_ms = Some(time);
     let text = Text::plain(format(event.arena, time));
     event.document.set(Field::Timestamp, Value::Text(text));
@@ -87,14 +95,15 @@ fn no_date(text: &[u8], name: &str) -> Failure {
     Failure(format!("`{name}` is no date: `{text}`"))
 }
 
-/// The date as milliseconds; a value that is no text is read as it prints.
-pub(crate) fn parse_value<'a>(
-    event: &Event<'a>,
-    value: Value<'a>,
-    name: &str,
-) -> Result<i64, Failure> {
-    let text = print(event.arena, value).decode(event.arena);
-    parse(text).ok_or_else(|| no_date(text, name))
+/// Seconds since 1970 in nine or ten digits, milliseconds in twelve or thirteen.
+fn parse_epoch(text: &[u8]) -> Option<i64> {
+    let number: i64 = str::from_utf8(text).ok()?.parse().ok()?;
+    match text.len() {
+        9 | 10 => Some(number * 1000),
+        12 | 13 => Some(number),
+        _ => None,
+    }
+    .filter(|_| text.iter().all(u8::is_ascii_digit))
 }
 
 /// Milliseconds since 1970 of an ISO 8601 date, with UTC where no zone is given.
@@ -341,6 +350,21 @@ mod tests {
         for day in (-200_000..400_000).step_by(37) {
             let time = day * 86_400_000 + 1;
             assert_eq!(parse(format(&arena, time)), Some(time));
+        }
+    }
+
+    #[test]
+    fn epochs() {
+        assert_eq!(parse_epoch(b"1772600767"), Some(1_772_600_767_000));
+        assert_eq!(parse_epoch(b"1772600767123"), Some(1_772_600_767_123));
+        for text in [
+            "",
+            "2024",
+            "-177260076",
+            "177260076.",
+            "17726007671234567890",
+        ] {
+            assert_eq!(parse_epoch(text.as_bytes()), None, "{text}");
         }
     }
 

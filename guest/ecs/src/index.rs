@@ -20,7 +20,7 @@ pub(crate) struct Index<'a> {
 
 impl<'a> Index<'a> {
     pub(crate) fn new(arena: &'a Bump) -> Self {
-        let hashes = ArenaVec::with_capacity_in(16, arena);
+        let hashes = ArenaVec::with_capacity_in(SEARCHED, arena);
         Index {
             hashes,
             slots: ArenaVec::new_in(arena),

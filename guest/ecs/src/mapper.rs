@@ -55,7 +55,13 @@ const PAST_MS: i64 = 30 * 24 * 3_600_000;
 
 impl Mapper {
     /// A mapper with these options.
-    pub fn new(options: Options) -> Self {
+    pub fn new(mut options: Options) -> Self {
+        // Ids are compared in lower case, so that the table may be written in any.
+        let tenants = std::mem::take(&mut options.tenants);
+        options.tenants = tenants
+            .into_iter()
+            .map(|(id, name)| (id.to_lowercase(), name))
+            .collect();
         Mapper {
             options,
             ..Mapper::default()

@@ -229,7 +229,7 @@ struct Names<'a> {
 
 impl<'a> Names<'a> {
     fn new(arena: &'a Bump) -> Self {
-        let pairs = ArenaVec::with_capacity_in(16, arena);
+        let pairs = ArenaVec::with_capacity_in(64, arena);
         Names {
             arena,
             pairs,

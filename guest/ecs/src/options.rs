@@ -25,8 +25,8 @@ pub struct Options {
     pub string_numbers: Option<bool>,
     /// Also tidy what the reference mapping leaves untidy without an error: no value twice in
     /// `event.category` and `event.type`, `host:port` split, zone ids cut from addresses, a single
-    /// `user.email`, outcome `unknown` for a status nobody knows, an empty `DeviceName` taken as
-    /// missing. Default: false.
+    /// `user.email`, outcome `unknown` for a status nobody knows, `event.code` also for unknown
+    /// record types (their number), an empty `DeviceName` taken as missing. Default: false.
     pub tidy: bool,
     /// Give `event.code` also to record types newer than the reference mapping. Default: false.
     pub later_record_types: bool,

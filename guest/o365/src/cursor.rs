@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, RETENTION};
 use crate::time::{DAY, HOUR, MINUTE, ceil, floor};
+use crate::walk::Pass;
 use crate::world::{Gap, Timestamp};
 
 /// Key of the cursor in the stream's state.
@@ -21,6 +22,9 @@ const HELD_RETRY: i64 = 10 * MINUTE;
 const PARTS: i64 = 8;
 /// A pass that lies further ahead than this was timed by a clock that has gone back since.
 const CLOCK_TOLERANCE: i64 = 2 * MINUTE;
+
+/// Why a gap is one.
+const LATE: &str = "never listed, and older than the seven days that the service keeps";
 
 /// A stretch of time that is listed as one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -139,7 +143,6 @@ impl Cursor {
 
     /// Cuts new windows up to now, and declares what is too old to be listed.
     pub fn advance(&mut self, now: Timestamp, config: &Config) -> Vec<Gap> {
-        const LATE: &str = "never listed, and older than the seven days that the service keeps";
         let limit = ceil(now - RETENTION, MINUTE);
         let mut gaps: Vec<Gap> = Vec::new();
         let mut lose = |since: Timestamp, until: Timestamp| match gaps.last_mut() {
@@ -203,18 +206,21 @@ impl Cursor {
         due
     }
 
-    /// Notes a complete pass of a window that began at a time, and whether it was clean.
-    pub fn listed(&mut self, start: Timestamp, end: Timestamp, begun: Timestamp, clean: bool) {
-        let found = |window: &&mut Window| window.start == start && window.end == end;
-        let Some(window) = self.windows.iter_mut().find(found) else {
-            return;
-        };
-        if clean {
+    /// Notes a complete pass of a window, and whether it was clean. A pass that could only begin
+    /// behind the window's start leaves a gap, unless that part had been listed before.
+    pub fn listed(&mut self, pass: &Pass, config: &Config) -> Option<Gap> {
+        let found = |window: &&mut Window| window.start == pass.start && window.end == pass.end;
+        let window = self.windows.iter_mut().find(found)?;
+        let covered = window.covered(config);
+        let lost = (covered < pass.from).then(|| gap(covered, pass.from, LATE));
+        window.start = pass.from;
+        if pass.invalid == 0 {
             window.held = None;
-            window.listed = Some(begun);
+            window.listed = Some(pass.begun);
         } else {
-            window.held = Some(begun);
+            window.held = Some(pass.begun);
         }
+        lost
     }
 
     /// Cuts a window that is too large for one call into parts; their borders stay, too.

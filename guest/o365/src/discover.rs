@@ -88,11 +88,11 @@ fn begin(
             gaps.extend(cursor.advance(now, config));
             let walked = list(world, config, stream, limits, &cursor, None);
             report_gaps(world, stream, &gaps);
-            conclude(world, config, cursor, gaps, walked, true)
+            conclude(world, config, stream, cursor, gaps, walked, true)
         }
         Found::Enabled => {
             report_gaps(world, stream, &gaps);
-            conclude(world, config, cursor, gaps, walked, true)
+            conclude(world, config, stream, cursor, gaps, walked, true)
         }
     }
 }
@@ -124,7 +124,7 @@ fn go_on(
     gaps.extend(cursor.advance(world.clock.now() + cursor.skew, config));
     report_gaps(world, stream, &gaps);
     let walked = list(world, config, stream, limits, &cursor, None);
-    conclude(world, config, cursor, gaps, walked, surveyed)
+    conclude(world, config, stream, cursor, gaps, walked, surveyed)
 }
 
 /// Moves the beginning of a cursor that has only waited for its subscription: what ages out
@@ -159,8 +159,9 @@ fn list(
 fn conclude(
     world: &mut World<'_>,
     config: &Config,
+    stream: &str,
     mut cursor: Cursor,
-    gaps: Vec<Gap>,
+    mut gaps: Vec<Gap>,
     walked: Walked,
     surveyed: bool,
 ) -> Result<Discovery, Failure> {
@@ -179,7 +180,7 @@ fn conclude(
         // The next call looks at the subscription.
         Some(Trouble::Unsubscribed { .. }) => cursor.subscribed.checked = None,
         Some(Trouble::TooLarge { start, end }) => cursor.divide(start, end),
-        // Progress is kept; the next call meets the trouble again and, without progress, reports it.
+        // Progress is kept; the next call meets the trouble again and, without progress, says so.
         Some(Trouble::Failure(failure))
             if walked.passes.is_empty() || !matches!(failure, Failure::Retry { .. }) =>
         {
@@ -189,9 +190,12 @@ fn conclude(
     }
     let mut splits = Vec::new();
     let mut seen = BTreeSet::new();
+    let begun = cursor.begun;
     cursor.begun |= !walked.passes.is_empty();
     for pass in walked.passes {
-        cursor.listed(pass.start, pass.end, pass.begun, pass.invalid == 0);
+        let lost = cursor.listed(&pass, config).filter(|_| begun);
+        report_gaps(world, stream, lost.as_slice());
+        gaps.extend(lost);
         for split in pass.splits {
             if seen.insert(split.id.clone()) {
                 splits.push(split);

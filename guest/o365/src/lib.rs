@@ -1,7 +1,7 @@
 //! The Office 365 plugin: lists and reads audit content, and maps records to events.
 //!
-//! `component` passes the real imports to the logic and its answers to the host, and is the only one
-//! that names generated bindings. Natively the crate is a plain library, so that tests and the
+//! `component` passes the real imports to the logic and its answers to the host, and is the only
+//! one that names generated bindings. Natively the crate is a plain library, so that tests and the
 //! simulation run the same logic with fakes of `world`.
 
 pub mod api;

@@ -1,8 +1,8 @@
 //! Reads one split (a content blob) to batches of events, decoded while it arrives.
 //!
 //! Memory does not depend on the blob's size. Good records become events even when the blob as a
-//! whole must be fetched again. From [`SALVAGE_FROM`] tries on, a blob that comes whole and with the
-//! same damage twice is taken apart: what is no record goes to the dead letters. A blob that is cut
+//! whole must be fetched again. From [`SALVAGE_FROM`] tries on, a blob that comes whole and with
+//! the same damage twice is taken apart: what is no record goes to the dead letters. A blob that is cut
 //! short, or answers with anything but an array, is asked for again until it expires.
 
 use memchr::memmem;
@@ -168,6 +168,7 @@ fn pass(
         organization: memmem::Finder::new(b"\"OrganizationId\""),
         foreign_tenant: 0,
         damage: None,
+        doubtful: false,
         last: 0,
     };
     reader.blob(&mut *response.body)?;
@@ -247,6 +248,8 @@ struct Reader<'a> {
     organization: memmem::Finder<'static>,
     foreign_tenant: u64,
     damage: Option<String>,
+    /// Damage was met: what follows may be a fragment.
+    doubtful: bool,
     /// The last byte of the body that is no white space.
     last: u8,
 }
@@ -316,9 +319,10 @@ impl Reader<'_> {
     fn item(&mut self, item: Item<'_>) -> Result<(), Failure> {
         match item {
             Item::Record(record) => self.record(record),
-            // Behind damage a fragment of a record looks like a record; a real one has all three.
-            Item::Recovered(record) if looks_like_a_record(record) => self.record(record),
-            Item::Recovered(bytes) => self.bad(bytes, "a fragment of a damaged record"),
+            Item::Recovered(record) => {
+                self.doubtful = true;
+                self.record(record)
+            }
             Item::Bad { bytes: [], .. } => Ok(()),
             Item::Bad {
                 bytes,
@@ -330,10 +334,14 @@ impl Reader<'_> {
 
     fn record(&mut self, record: &[u8]) -> Result<(), Failure> {
         let arrived = self.split.created;
-        // Seen in bodies that were overwritten on their way: two halves of two records that look
-        // like one. A record that always comes so, and has what a record must, is mapped.
-        let settled = self.pass == Pass::Salvage && looks_like_a_record(record);
-        if !settled && has_control_bytes(record) {
+        // Bodies that were overwritten in part hold two halves of two records that look like one,
+        // and behind it pieces that look like records: from the first damage on, only what has
+        // all that a record must have is one.
+        let control = has_control_bytes(record);
+        if (control || self.doubtful) && !looks_like_a_record(record) {
+            return self.bad(record, "a fragment of a damaged record");
+        }
+        if control && self.pass != Pass::Salvage {
             return self.bad(record, "control bytes that JSON does not allow");
         }
         if self.pass == Pass::Probe {
@@ -353,6 +361,7 @@ impl Reader<'_> {
 
     /// Notes what is no record, and sets it aside when it is certain that it stays so.
     fn bad(&mut self, bytes: &[u8], reason: &str) -> Result<(), Failure> {
+        self.doubtful = true;
         if self.pass == Pass::Salvage {
             let reason = format!("{reason}; blob `{}`", self.split.id);
             return self.batcher.reject(bytes, &reason);
@@ -395,9 +404,11 @@ impl Reader<'_> {
 
 /// Whether there are bytes that JSON allows nowhere. Without a branch, so that it is vectorised.
 fn has_control_bytes(record: &[u8]) -> bool {
-    record.iter().fold(false, |found, byte| {
-        found | ((*byte < 0x20) & (*byte != b'\n') & (*byte != b'\r') & (*byte != b'\t'))
-    })
+    let odd = |byte: u8| {
+        let blank = u8::from(byte == b'\n') | u8::from(byte == b'\r') | u8::from(byte == b'\t');
+        u8::from(byte < 0x20) & !blank
+    };
+    record.iter().fold(0, |found, byte| found | odd(*byte)) != 0
 }
 
 fn looks_like_a_record(bytes: &[u8]) -> bool {

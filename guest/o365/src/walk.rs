@@ -41,6 +41,8 @@ pub struct Pass {
     pub start: Timestamp,
     /// The window's borders as planned.
     pub end: Timestamp,
+    /// The start as it was sent: later than planned when the window was ageing out.
+    pub from: Timestamp,
     /// When it began: by our clock or by the service's, whichever says earlier.
     pub begun: Timestamp,
     /// Its blobs.
@@ -225,6 +227,7 @@ impl Walker<'_, '_> {
         let pass = Pass {
             start,
             end,
+            from: start,
             begun: 0,
             splits: Vec::new(),
             invalid: 0,
@@ -261,6 +264,7 @@ impl Walker<'_, '_> {
             return;
         }
         active.url = self.api.window(self.stream, start, active.pass.end);
+        active.pass.from = start;
         active.pass.begun = now;
         active.pass.splits.clear();
         active.pass.invalid = 0;

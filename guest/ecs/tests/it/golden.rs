@@ -134,3 +134,40 @@ fn times() {
     let event: Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(event["@timestamp"], "1970-01-01T00:00:02.000Z");
 }
+
+/// The paths of an event outside the record that the table does not know.
+fn unknown_fields(path: &str, value: &Value, unknown: &mut Vec<String>) {
+    let rows = || sluicegate_ecs::table::fields::rows().map(|row| row.name);
+    if matches!(path, "o365.audit" | "o365audit") || rows().any(|name| name == path) {
+        return;
+    }
+    let Some(members) = value.as_object().filter(|_| {
+        let inside = format!("{path}.");
+        path.is_empty() || path == "o365" || rows().any(|name| name.starts_with(&inside))
+    }) else {
+        unknown.push(path.to_owned());
+        return;
+    };
+    for (name, value) in members {
+        let dot = if path.is_empty() { "" } else { "." };
+        unknown_fields(&format!("{path}{dot}{name}"), value, unknown);
+    }
+}
+
+#[test]
+fn every_field_of_every_event_has_a_row() {
+    let mut unknown = Vec::new();
+    for case in cases() {
+        let text = case.to_string_lossy();
+        if text.contains("/o365beat/") || text.contains("/raw/") {
+            continue;
+        }
+        let record = fs::read(&case).unwrap();
+        // An aborted document also shows what the rules were working with.
+        let event = event(&mut mapper(&case), &record).unwrap_or_default();
+        if event.is_object() && event["o365audit"].is_null() {
+            unknown_fields("", &event, &mut unknown);
+        }
+    }
+    assert!(unknown.is_empty(), "{unknown:?}");
+}

@@ -31,7 +31,7 @@ as it is. What robust mode does besides:
 - the first value of a field stays, the second member stays under `o365.audit`
 - odd elements of `Parameters` and its relatives stay under `_raw_items`
 - numbers and booleans where a text is needed are taken as text
-- a record type given by name or as `8.0` is understood
+- a record type given by name or as `8.0` is understood, `CreationTime` also as an epoch number
 - `Data` that is an object is used; own `ThreatDetectionMethods` and the like stay beside those of
   entities
 - an object never becomes a field of scalars
@@ -42,8 +42,9 @@ as it is. What robust mode does besides:
   rejected
 
 With option `tidy` it also tidies what is no error: `event.category` and `event.type` hold nothing
-twice, `host:port` is split, zone ids are cut from addresses, `user.email` is one, an unknown
-`ResultStatus` gives the outcome `unknown`, an empty `DeviceName` counts as missing.
+twice, an unknown record type has its number for a code, `host:port` is split, zone ids are cut
+from addresses, `user.email` is one, an unknown `ResultStatus` gives the outcome `unknown`, an
+empty `DeviceName` counts as missing.
 
 Tag `clock_suspect`: the event claims to be more than a day later or thirty days older than its
 arrival.

@@ -199,6 +199,17 @@ fn overwritten_bytes_are_no_record() {
     assert!(is_retry(&result) && fake.output.rejected.is_empty());
     let (fake, result) = read_body(SALVAGE_FROM, &text);
     assert_eq!((result, fake.output.rejected.len()), (Ok(()), 1));
+    // Behind it, a piece of the second record stands where a record should.
+    let text = format!("[{halves},{{\"Name\":\"x\"}},{}]", record("a"));
+    for attempt in [0, SALVAGE_FROM] {
+        let (fake, _) = read_body(attempt, &text);
+        assert!(
+            fake.output.ids().iter().all(|id| id == "a"),
+            "{:?}",
+            fake.output.ids()
+        );
+        assert_eq!(fake.output.rejected.len(), if attempt == 0 { 0 } else { 2 });
+    }
     // A whole record with a stray byte in a text is kept, in the end.
     let text = format!("[{}]", record("a").replace("ana@", "a\u{1}na@"));
     let (fake, result) = read_body(SALVAGE_FROM, &text);
