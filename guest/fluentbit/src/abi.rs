@@ -22,6 +22,9 @@ thread_local! {
 /// Bytes before a block, which hold its size; also its alignment, the largest that C asks for.
 const HEADER: usize = 16;
 
+/// How a header begins.
+type Size = [u8; size_of::<usize>()];
+
 /// Where the event of a record stands: one JSON object with a NUL behind it, until the next call.
 ///
 /// Never null, not even for a record that `malloc` had no room for (which arrives as a null
@@ -65,10 +68,10 @@ pub extern "C" fn allocate(size: usize) -> *mut u8 {
     if start.is_null() {
         return start;
     }
-    // SAFETY: the block begins with `HEADER` bytes of ours, aligned for any integer, and what
-    // follows them is inside of it or its end.
+    // SAFETY: the block begins with `HEADER` bytes, of which a size needs a part, and what follows
+    // them is inside of it or its end.
     unsafe {
-        start.cast::<usize>().write(size);
+        start.cast::<Size>().write(size.to_ne_bytes());
         start.add(HEADER)
     }
 }
@@ -86,7 +89,7 @@ pub unsafe extern "C" fn release(block: *mut u8) {
     // SAFETY: the block came from `allocate`, so its header stands before it.
     let (start, size) = unsafe {
         let start = block.sub(HEADER);
-        (start, start.cast::<usize>().read())
+        (start, usize::from_ne_bytes(start.cast::<Size>().read()))
     };
     if let Some(layout) = layout(size) {
         // SAFETY: `allocate` took this block with the layout of the same size.

@@ -125,7 +125,8 @@ fn every_fixture_is_refused_with_its_text() {
 fn every_shipped_pipeline_is_good() {
     for entry in std::fs::read_dir(root().join("pipelines")).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|end| end == "yaml") {
+        // One of them is Fluent Bit's.
+        if path.extension().is_some_and(|end| end == "yaml") && !path.ends_with("fluent-bit.yaml") {
             let text = std::fs::read_to_string(&path).unwrap();
             let errors = Config::parse(&path, &text, None).err();
             assert!(errors.is_none(), "{errors:?}");
