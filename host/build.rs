@@ -22,11 +22,22 @@ fn main() {
 fn run() -> Result<(), String> {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(variable("OUT_DIR")?);
-    let root = manifest.parent().ok_or("the host crate has no parent folder")?;
-    for watched in ["wit", "guest/records", "guest/ecs/src", "guest/ecs/Cargo.toml", "guest/o365"] {
+    let root = manifest
+        .parent()
+        .ok_or("the host crate has no parent folder")?;
+    for watched in [
+        "wit",
+        "guest/records",
+        "guest/ecs/src",
+        "guest/ecs/Cargo.toml",
+        "guest/o365",
+    ] {
         println!("cargo:rerun-if-changed={}", root.join(watched).display());
     }
-    println!("cargo:rerun-if-changed={}", root.join("Cargo.toml").display());
+    println!(
+        "cargo:rerun-if-changed={}",
+        root.join("Cargo.toml").display()
+    );
     println!("cargo:rerun-if-env-changed=SLUICEGATE_O365_COMPONENT");
     let component = match env::var_os("SLUICEGATE_O365_COMPONENT") {
         Some(path) => read(Path::new(&path))?,
@@ -40,32 +51,61 @@ fn build_guest(root: &Path, out: &Path) -> Result<Vec<u8>, String> {
     ensure_target()?;
     // OUT_DIR is `<target>/<profile>/build/<package>/out`. One folder for every profile of the host, because
     // the component is the same for all of them; its own folder, because cargo holds a lock on the other.
-    let target = out.ancestors().nth(4).ok_or("OUT_DIR is not inside a target folder")?;
+    let target = out
+        .ancestors()
+        .nth(4)
+        .ok_or("OUT_DIR is not inside a target folder")?;
     let guest = target.join("guest");
     let mut cargo = Command::new(variable("CARGO")?);
     cargo
         .current_dir(root)
-        .args(["build", "--package", "sluicegate-o365", "--lib", "--profile", "guest"])
+        .args([
+            "build",
+            "--package",
+            "sluicegate-o365",
+            "--lib",
+            "--profile",
+            "guest",
+        ])
         .args(["--target", TARGET, "--target-dir"])
         .arg(&guest)
-        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS", "-C target-feature=+simd128");
+        .env(
+            "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
+            "-C target-feature=+simd128",
+        );
     // What the outer build sets for its own target (clippy's wrapper, coverage flags) is not for the guest.
-    for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER"] {
+    for name in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "RUSTC_WRAPPER",
+    ] {
         cargo.env_remove(name);
     }
-    let output = cargo.output().map_err(|error| format!("cannot start cargo: {error}"))?;
+    let output = cargo
+        .output()
+        .map_err(|error| format!("cannot start cargo: {error}"))?;
     if !output.status.success() {
         let words = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("the Office 365 component (guest/o365) did not build:\n{words}"));
+        return Err(format!(
+            "the Office 365 component (guest/o365) did not build:\n{words}"
+        ));
     }
-    read(&guest.join(TARGET).join("guest").join("sluicegate_o365.wasm"))
+    read(
+        &guest
+            .join(TARGET)
+            .join("guest")
+            .join("sluicegate_o365.wasm"),
+    )
 }
 
 fn ensure_target() -> Result<(), String> {
     if target_installed()? {
         return Ok(());
     }
-    let added = Command::new("rustup").args(["target", "add", TARGET]).output();
+    let added = Command::new("rustup")
+        .args(["target", "add", TARGET])
+        .output();
     if target_installed()? {
         return Ok(());
     }

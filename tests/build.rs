@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+mod build_fluentbit;
+
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// What the guests share; not a guest.
@@ -47,7 +49,7 @@ fn run() -> Result<(), String> {
         "cargo:rustc-env=SLUICEGATE_PLUGINS={}",
         components.display()
     );
-    Ok(())
+    build_fluentbit::build()
 }
 
 /// The folder with every guest as a core module.

@@ -4,12 +4,14 @@
 //! again. What others do to the file meanwhile (rotate it, truncate it, append to it) is noticed
 //! before each piece and never answered by cutting off what they wrote. Knows nothing of events.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::error::Error;
+use crate::error::{At as _, Error};
 
 /// Mode of directories that have to be made for the file: others may not look in.
 const DIRECTORY_MODE: u32 = 0o750;
@@ -29,6 +31,17 @@ pub struct AppendFile {
     path: PathBuf,
     mode: u32,
     open: Option<Open>,
+}
+
+/// An [`AppendFile`] for tasks: it blocks a thread of its own, and names its marks for the ledger.
+#[derive(Debug)]
+pub struct AppendTask {
+    /// What it is in errors, such as ``sink `file` ``.
+    place: String,
+    /// Names of the end and of the inode.
+    names: [String; 2],
+    /// Shared with the blocking thread; never waited for, since each call waits for the one before.
+    file: Arc<Mutex<AppendFile>>,
 }
 
 #[derive(Debug)]
@@ -194,6 +207,77 @@ impl AppendFile {
             help = "events that stood there are not sent again; restore the file from a copy if you need them",
             "the file is shorter than what was delivered to it; continuing at its end"
         );
+    }
+}
+
+impl AppendTask {
+    /// Puts `file` behind a blocking thread; `place` says in errors whose it is.
+    pub fn new(place: impl Into<String>, file: AppendFile) -> Self {
+        let names = ["end", "inode"].map(|part| format!("{} {part}", file.path.display()));
+        Self {
+            place: place.into(),
+            names,
+            file: Arc::new(Mutex::new(file)),
+        }
+    }
+
+    /// Positions that lie `behind` bytes before these.
+    #[must_use]
+    pub fn before_end(&self, end: &BTreeMap<String, u64>, behind: u64) -> BTreeMap<String, u64> {
+        let mut before = end.clone();
+        if let Some(end) = self
+            .position_names()
+            .first()
+            .and_then(|name| before.get_mut(name))
+        {
+            *end = end.saturating_sub(behind);
+        }
+        before
+    }
+
+    /// Names of the positions it keeps: they contain the path.
+    pub fn position_names(&self) -> Vec<String> {
+        self.names.to_vec()
+    }
+
+    /// [`AppendFile::recover`], by positions.
+    pub async fn recover(
+        &self,
+        committed: &BTreeMap<String, u64>,
+    ) -> Result<BTreeMap<String, u64>, Error> {
+        let [end, inode] = self
+            .names
+            .each_ref()
+            .map(|name| committed.get(name).copied());
+        let mark = end.zip(inode).map(|(end, inode)| Mark { end, inode });
+        self.run(move |file| file.recover(mark)).await
+    }
+
+    /// [`AppendFile::append`], by positions.
+    pub async fn append(&self, piece: Vec<u8>) -> Result<BTreeMap<String, u64>, Error> {
+        self.run(move |file| file.append(&piece)).await
+    }
+
+    async fn run(
+        &self,
+        work: impl FnOnce(&mut AppendFile) -> Result<Option<Mark>, Error> + Send + 'static,
+    ) -> Result<BTreeMap<String, u64>, Error> {
+        let file = Arc::clone(&self.file);
+        let worked = tokio::task::spawn_blocking(move || {
+            // A panic while writing leaves a length that the next call compares with the file's own.
+            work(&mut file.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        let mark = worked
+            .await
+            .unwrap_or_else(|error| Err(Error::internal(format!("writing ended early: {error}"))))
+            .at(&self.place)?;
+        let values = mark.map(|mark| [mark.end, mark.inode]);
+        Ok(self
+            .names
+            .iter()
+            .cloned()
+            .zip(values.into_iter().flatten())
+            .collect())
     }
 }
 

@@ -89,7 +89,12 @@ const INTERFACES: [(&str, Granted); 10] = [
 ];
 
 /// Prefixes of what the `wasi` grant adds.
-const INERT: [&str; 4] = ["wasi:cli/", "wasi:filesystem/", "wasi:sockets/", "wasi:random/"];
+const INERT: [&str; 4] = [
+    "wasi:cli/",
+    "wasi:filesystem/",
+    "wasi:sockets/",
+    "wasi:random/",
+];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Granted {
@@ -99,12 +104,22 @@ enum Granted {
 
 /// The interfaces that a component imports, sorted.
 pub fn imports(engine: &Engine, component: &Component) -> Vec<String> {
-    names(component.component_type().imports(engine).map(|(name, item)| (name, item.ty)))
+    names(
+        component
+            .component_type()
+            .imports(engine)
+            .map(|(name, item)| (name, item.ty)),
+    )
 }
 
 /// The interfaces that a component exports, sorted.
 pub fn exports(engine: &Engine, component: &Component) -> Vec<String> {
-    names(component.component_type().exports(engine).map(|(name, item)| (name, item.ty)))
+    names(
+        component
+            .component_type()
+            .exports(engine)
+            .map(|(name, item)| (name, item.ty)),
+    )
 }
 
 fn names<'a>(items: impl Iterator<Item = (&'a str, ComponentItem)>) -> Vec<String> {
@@ -116,7 +131,9 @@ fn names<'a>(items: impl Iterator<Item = (&'a str, ComponentItem)>) -> Vec<Strin
 /// Checks a component's imports against the grants; the error names the first that is not covered.
 pub fn check(plugin: &str, imports: &[String], grants: Grants) -> Result<(), Error> {
     for import in imports {
-        let known = INTERFACES.iter().find(|(prefix, _)| import.starts_with(prefix));
+        let known = INTERFACES
+            .iter()
+            .find(|(prefix, _)| import.starts_with(prefix));
         let inert = INERT.iter().any(|prefix| import.starts_with(prefix));
         let help = match known {
             Some((_, Granted::Always)) => continue,
@@ -125,10 +142,12 @@ pub fn check(plugin: &str, imports: &[String], grants: Grants) -> Result<(), Err
                 "name the origins it may talk to in `source.grants.http`".to_owned()
             }
             None if inert && grants.wasi => continue,
-            None if inert => "it was built for a target whose standard library imports this; build \
+            None if inert => {
+                "it was built for a target whose standard library imports this; build \
                 it for wasm32-unknown-unknown, or set `source.grants.wasi: true` to give it an \
                 inert one (no files, no environment, no network)"
-                .to_owned(),
+                    .to_owned()
+            }
             None => "this host has no such interface; `sluicegate inspect` lists what the plugin \
                 asks for"
                 .to_owned(),
@@ -184,14 +203,27 @@ mod tests {
 
     #[track_caller]
     fn refused(import: &str, grants: Grants) -> String {
-        check("x", &[import.to_owned()], grants).unwrap_err().to_string()
+        check("x", &[import.to_owned()], grants)
+            .unwrap_err()
+            .to_string()
     }
 
     #[test]
     fn only_what_is_granted_passes() {
-        let http = Grants { http: true, wasi: false };
-        let wasi = Grants { http: false, wasi: true };
-        check("x", &["sluicegate:plugin/state@0.1.0".into()], Grants::default()).unwrap();
+        let http = Grants {
+            http: true,
+            wasi: false,
+        };
+        let wasi = Grants {
+            http: false,
+            wasi: true,
+        };
+        check(
+            "x",
+            &["sluicegate:plugin/state@0.1.0".into()],
+            Grants::default(),
+        )
+        .unwrap();
         check("x", &["wasi:http/outgoing-handler@0.2.12".into()], http).unwrap();
         check("x", &["wasi:cli/environment@0.2.6".into()], wasi).unwrap();
         assert!(refused("wasi:http/types@0.2.12", Grants::default()).contains("grants.http"));

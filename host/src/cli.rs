@@ -67,13 +67,24 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Nothing more can be said when even this cannot be printed.
             let _ = error.print();
-            let code = if error.use_stderr() { Kind::Usage.code() } else { 0 };
+            let code = if error.use_stderr() {
+                Kind::Usage.code()
+            } else {
+                0
+            };
             return ExitCode::from(code);
         }
     };
     let redactor = Arc::new(Redactor::new());
-    log::start(arguments.log_format, arguments.verbose, arguments.quiet, &redactor);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    log::start(
+        arguments.log_format,
+        arguments.verbose,
+        arguments.quiet,
+        &redactor,
+    );
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -104,5 +115,10 @@ fn fail(errors: &[Error]) -> ExitCode {
     for error in errors {
         eprintln!("error: {error}");
     }
-    ExitCode::from(errors.first().map_or(Kind::Internal, |error| error.kind).code())
+    ExitCode::from(
+        errors
+            .first()
+            .map_or(Kind::Internal, |error| error.kind)
+            .code(),
+    )
 }

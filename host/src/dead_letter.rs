@@ -3,15 +3,15 @@
 //! One NDJSON file for each pipeline, readable by its owner only. An append is durable when it
 //! returns; after a crash what was not committed is cut off and refused again, so each stands there once.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::append_file::{AppendFile, Mark};
+use crate::append_file::{AppendFile, AppendTask};
 use crate::clock::SharedClock;
-use crate::error::{At as _, Error};
+use crate::error::Error;
 use crate::event::Refused;
 use crate::sink::Positions;
 
@@ -21,7 +21,8 @@ const FILE_MODE: u32 = 0o600;
 /// The dead letters of one pipeline.
 #[derive(Debug)]
 pub struct DeadLetters {
-    file: AppendFile,
+    path: PathBuf,
+    file: AppendTask,
     clock: SharedClock,
 }
 
@@ -53,39 +54,27 @@ impl DeadLetters {
     /// The dead letters of `pipeline` in `directory`.
     pub fn new(directory: &Path, pipeline: &str, clock: SharedClock) -> Self {
         let path = directory.join(format!("{pipeline}.rejected.ndjson"));
-        Self {
-            file: AppendFile::new(path, FILE_MODE),
-            clock,
-        }
+        let file = AppendTask::new("dead letters", AppendFile::new(&path, FILE_MODE));
+        Self { path, file, clock }
     }
 
     /// Where they are.
     pub fn path(&self) -> &Path {
-        self.file.path()
+        &self.path
     }
 
     /// Names of the positions it keeps; the ledger's values for them are given to `recover`.
     pub fn position_names(&self) -> Vec<String> {
-        let path = self.path().display();
-        vec![
-            format!("dead letters {path} end"),
-            format!("dead letters {path} inode"),
-        ]
+        self.file.position_names()
     }
 
     /// Brings the file to what was committed. Returns the positions to commit before anything is appended.
-    pub fn recover(&mut self, committed: &Positions) -> Result<Positions, Error> {
-        let names = self.position_names();
-        let mark = match (committed.get(&names[0]), committed.get(&names[1])) {
-            (Some(&end), Some(&inode)) => Some(Mark { end, inode }),
-            _ => None,
-        };
-        let mark = self.file.recover(mark).at("dead letters")?;
-        Ok(self.positions(mark))
+    pub async fn recover(&mut self, committed: &Positions) -> Result<Positions, Error> {
+        self.file.recover(committed).await
     }
 
-    /// Keeps what was refused, durably; returns the positions to commit with it. Blocks while it writes.
-    pub fn append(&mut self, refused: &[Refused]) -> Result<Positions, Error> {
+    /// Keeps what was refused, durably; returns the positions to commit with it.
+    pub async fn append(&mut self, refused: &[Refused]) -> Result<Positions, Error> {
         let time = time(self.clock.now_ms());
         let mut piece = Vec::new();
         for refused in refused {
@@ -94,16 +83,7 @@ impl DeadLetters {
                     .at(&refused.stream)
             })?;
         }
-        let mark = self.file.append(&piece).at("dead letters")?;
-        Ok(self.positions(mark))
-    }
-
-    fn positions(&self, mark: Option<Mark>) -> Positions {
-        let values = mark.map(|mark| [mark.end, mark.inode]);
-        self.position_names()
-            .into_iter()
-            .zip(values.into_iter().flatten())
-            .collect()
+        self.file.append(piece).await
     }
 }
 
@@ -189,11 +169,11 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn keeps_exact_bytes_in_the_plainest_encoding() {
+    #[tokio::test]
+    async fn keeps_exact_bytes_in_the_plainest_encoding() {
         let directory = tempfile::tempdir().unwrap();
         let mut letters = letters(&directory);
-        letters.recover(&Positions::new()).unwrap();
+        letters.recover(&Positions::new()).await.unwrap();
         let bodies: [&[u8]; 5] = [
             b"{\"b\": 1.0,\"a\":2}",
             b"<html>",
@@ -201,7 +181,7 @@ mod tests {
             b" 1",
             b"\xff\x00",
         ];
-        letters.append(&bodies.map(refused)).unwrap();
+        letters.append(&bodies.map(refused)).await.unwrap();
         let lines = read(&letters);
         let encodings: Vec<_> = lines
             .iter()
@@ -217,18 +197,18 @@ mod tests {
         assert_eq!(lines[0]["identity"].as_str().unwrap().len(), 22);
     }
 
-    #[test]
-    fn cuts_off_what_was_not_committed() {
+    #[tokio::test]
+    async fn cuts_off_what_was_not_committed() {
         let directory = tempfile::tempdir().unwrap();
         let mut before = letters(&directory);
-        before.recover(&Positions::new()).unwrap();
-        let committed = before.append(&[refused(b"1")]).unwrap();
-        before.append(&[refused(b"2")]).unwrap();
+        before.recover(&Positions::new()).await.unwrap();
+        let committed = before.append(&[refused(b"1")]).await.unwrap();
+        before.append(&[refused(b"2")]).await.unwrap();
         drop(before);
         let mut after = letters(&directory);
-        assert_eq!(after.recover(&committed).unwrap(), committed);
+        assert_eq!(after.recover(&committed).await.unwrap(), committed);
         assert_eq!(committed.len(), after.position_names().len());
-        after.append(&[refused(b"3")]).unwrap();
+        after.append(&[refused(b"3")]).await.unwrap();
         let bodies: Vec<_> = read(&after)
             .iter()
             .map(|line| line["body"].clone())

@@ -9,6 +9,7 @@
 //! clock stay outside: they arrive as `Source`, `Line` and `Clock`.
 
 mod reads;
+mod storm;
 mod stream;
 
 use std::collections::BTreeSet;
@@ -134,7 +135,12 @@ impl Engine {
         let engine = Arc::new(self);
         let outcome = Arc::new(Mutex::new(Outcome::default()));
         let mut running = JoinSet::new();
-        for Tenant { id, source, in_flight } in tenants {
+        for Tenant {
+            id,
+            source,
+            in_flight,
+        } in tenants
+        {
             let shared = Arc::new(Shared {
                 id,
                 source,
@@ -254,7 +260,10 @@ impl Shared {
 
     /// Something worked: what is reported next is news again.
     fn well(&self) {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.said
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     fn incomplete(&self, sentence: String) {

@@ -126,10 +126,19 @@ pub struct Parts {
 impl Line {
     /// Brings sinks and dead letters to what was committed, and starts the line's tasks.
     pub async fn start(parts: Parts) -> Result<(Arc<Self>, JoinHandle<()>), Error> {
-        let Parts { ledger, stages, mut sinks, mut dead_letter, clock } = parts;
+        let Parts {
+            ledger,
+            stages,
+            mut sinks,
+            mut dead_letter,
+            clock,
+        } = parts;
         recover(ledger.as_ref(), &mut sinks, &mut dead_letter, &clock).await?;
         let totals = Arc::new(Totals::default());
-        let senders = sinks.into_iter().map(|sink| deliver::start(sink, MAX_ITEMS)).collect();
+        let senders = sinks
+            .into_iter()
+            .map(|sink| deliver::start(sink, MAX_ITEMS))
+            .collect();
         let (commits, queue) = mpsc::channel(MAX_ITEMS);
         let (done, committed) = watch::channel(0);
         let line = Arc::new(Self {
@@ -149,8 +158,14 @@ impl Line {
             waited: AtomicU64::new(0),
         });
         // The committer must not keep the line alive: the queues close when the last handle is gone.
-        let committer =
-            commit::Committer { ledger, dead_letter, clock, totals, line: Arc::downgrade(&line), done };
+        let committer = commit::Committer {
+            ledger,
+            dead_letter,
+            clock,
+            totals,
+            line: Arc::downgrade(&line),
+            done,
+        };
         Ok((line, tokio::spawn(committer.run(queue))))
     }
 
@@ -171,7 +186,9 @@ impl Line {
     pub async fn accept(self: &Arc<Self>, batch: Batch) -> Result<(), Closed> {
         let room = self.room(batch.bytes()).await?;
         let line = self.clone();
-        tokio::spawn(async move { line.pass(batch, room).await }).await.map_err(|_| Closed)
+        tokio::spawn(async move { line.pass(batch, room).await })
+            .await
+            .map_err(|_| Closed)
     }
 
     /// Keeps a record that could not become an event.
@@ -183,7 +200,13 @@ impl Line {
     ) -> Result<(), Closed> {
         let room = self.room(body.len()).await?;
         let identity = Identity::of_bytes(&stream.tenant, &body);
-        let refused = Refused { stream, reason, by: "source".into(), body, identity };
+        let refused = Refused {
+            stream,
+            reason,
+            by: "source".into(),
+            body,
+            identity,
+        };
         let line = self.clone();
         tokio::spawn(async move { line.pass_refused(refused, room).await })
             .await
@@ -222,7 +245,11 @@ impl Line {
         if self.budget.available_permits() < weight as usize {
             self.waited.fetch_add(1, Ordering::Relaxed);
         }
-        self.budget.clone().acquire_many_owned(weight).await.map_err(|_| Closed)
+        self.budget
+            .clone()
+            .acquire_many_owned(weight)
+            .await
+            .map_err(|_| Closed)
     }
 
     /// Draws a ticket and claims identities: `fresh[i]` turns false where someone else has claimed it.
@@ -239,9 +266,15 @@ impl Line {
     }
 
     async fn pass(&self, batch: Batch, room: OwnedSemaphorePermit) {
-        let mut counts = Counts { read: batch.events.len() as u64, ..Counts::default() };
-        let mut fresh: Vec<_> =
-            batch.events.iter().map(|event| (event.identity, true)).collect();
+        let mut counts = Counts {
+            read: batch.events.len() as u64,
+            ..Counts::default()
+        };
+        let mut fresh: Vec<_> = batch
+            .events
+            .iter()
+            .map(|event| (event.identity, true))
+            .collect();
         let (ticket, claimed) = self.claim(&mut fresh);
         counts.duplicates += claimed;
         let stream = batch.stream;
@@ -253,12 +286,25 @@ impl Line {
         events = keep(events, known.iter().map(|known| !known));
         let identities = identities(&events);
         let sent = events.len() as u64;
-        let (batch, dropped, rejected) = self.stage(Batch { stream: stream.clone(), events }).await;
+        let (batch, dropped, rejected) = self
+            .stage(Batch {
+                stream: stream.clone(),
+                events,
+            })
+            .await;
         counts.dropped = dropped;
         counts.dead_lettered = rejected.len() as u64;
         counts.delivered = sent.saturating_sub(dropped + counts.dead_lettered);
         let batch = (!batch.events.is_empty()).then_some(batch);
-        let item = Item { stream, batch, rejected, identities, delivered: None, counts, room };
+        let item = Item {
+            stream,
+            batch,
+            rejected,
+            identities,
+            delivered: None,
+            counts,
+            room,
+        };
         self.hand_in(ticket, item);
     }
 
@@ -266,7 +312,12 @@ impl Line {
         let mut fresh = [(refused.identity, true)];
         let (ticket, _) = self.claim(&mut fresh);
         let mut new = fresh[0].1;
-        if new && self.known(&refused.stream, &[refused.identity]).await.contains(&true) {
+        if new
+            && self
+                .known(&refused.stream, &[refused.identity])
+                .await
+                .contains(&true)
+        {
             self.unclaim(&[refused.identity]);
             new = false;
         }
@@ -277,10 +328,21 @@ impl Line {
             ..Counts::default()
         };
         let stream = refused.stream.clone();
-        let identities = if new { vec![refused.identity] } else { Vec::new() };
+        let identities = if new {
+            vec![refused.identity]
+        } else {
+            Vec::new()
+        };
         let rejected = if new { vec![refused] } else { Vec::new() };
-        let item =
-            Item { stream, batch: None, rejected, identities, delivered: None, counts, room };
+        let item = Item {
+            stream,
+            batch: None,
+            rejected,
+            identities,
+            delivered: None,
+            counts,
+            room,
+        };
         self.hand_in(ticket, item);
     }
 
@@ -315,17 +377,29 @@ impl Line {
             match AssertUnwindSafe(stage.apply(batch)).catch_unwind().await {
                 Ok(staged) => {
                     dropped += staged.dropped;
-                    refused.extend(staged.rejected.into_iter().map(|(event, reason)| {
-                        refuse(&stream, &by, event, reason)
-                    }));
-                    batch = Batch { stream, events: staged.passed };
+                    refused.extend(
+                        staged
+                            .rejected
+                            .into_iter()
+                            .map(|(event, reason)| refuse(&stream, &by, event, reason)),
+                    );
+                    batch = Batch {
+                        stream,
+                        events: staged.passed,
+                    };
                 }
                 Err(_) => {
                     tracing::error!(%by, "a stage panicked; its batch is kept as dead letters");
-                    refused.extend(before.events.into_iter().map(|event| {
-                        refuse(&stream, &by, event, "the stage panicked".into())
-                    }));
-                    batch = Batch { stream, events: Vec::new() };
+                    refused.extend(
+                        before
+                            .events
+                            .into_iter()
+                            .map(|event| refuse(&stream, &by, event, "the stage panicked".into())),
+                    );
+                    batch = Batch {
+                        stream,
+                        events: Vec::new(),
+                    };
                 }
             }
         }
@@ -338,17 +412,32 @@ impl Line {
         order.waiting.insert(ticket, item);
         loop {
             let turn = order.next_turn;
-            let Some(item) = order.waiting.remove(&turn) else { return };
+            let Some(item) = order.waiting.remove(&turn) else {
+                return;
+            };
             order.next_turn += 1;
             let mut acks = Vec::new();
             if let Some(batch) = &item.batch {
                 for sink in &order.sinks {
                     let (ack, written) = oneshot::channel();
                     acks.push(written);
-                    give(sink, deliver::Job { batch: batch.clone(), ack });
+                    give(
+                        sink,
+                        deliver::Job {
+                            batch: batch.clone(),
+                            ack,
+                        },
+                    );
                 }
             }
-            give(&order.commits, commit::Job { ticket: turn, item, acks });
+            give(
+                &order.commits,
+                commit::Job {
+                    ticket: turn,
+                    item,
+                    acks,
+                },
+            );
         }
     }
 
@@ -383,7 +472,11 @@ fn identities(events: &[Event]) -> Vec<Identity> {
 }
 
 fn keep<T>(items: Vec<T>, keep: impl Iterator<Item = bool>) -> Vec<T> {
-    items.into_iter().zip(keep).filter_map(|(item, keep)| keep.then_some(item)).collect()
+    items
+        .into_iter()
+        .zip(keep)
+        .filter_map(|(item, keep)| keep.then_some(item))
+        .collect()
 }
 
 async fn recover(
@@ -398,8 +491,11 @@ async fn recover(
         positions.extend(sink.recover(&committed).await?);
     }
     let committed = committed(ledger, dead_letter.position_names()).await?;
-    positions.extend(dead_letter.recover(&committed)?);
-    let commit = Commit { positions, ..Commit::default() };
+    positions.extend(dead_letter.recover(&committed).await?);
+    let commit = Commit {
+        positions,
+        ..Commit::default()
+    };
     ledger.commit(commit, clock.now_ms()).await
 }
 

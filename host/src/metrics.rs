@@ -24,5 +24,8 @@ pub fn count_plugin(plugin: &str, name: &str, add: u64) {
 /// The plugins' counters: plugin, name, value.
 pub fn plugin_counters() -> Vec<(String, String, u64)> {
     let counters = PLUGIN.lock().unwrap_or_else(PoisonError::into_inner);
-    counters.iter().map(|((plugin, name), value)| (plugin.clone(), name.clone(), *value)).collect()
+    counters
+        .iter()
+        .map(|((plugin, name), value)| (plugin.clone(), name.clone(), *value))
+        .collect()
 }

@@ -22,7 +22,9 @@ use crate::ledger::Ledger;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::limiter::GlobalLimiter;
 use crate::line::{Line, Parts};
-use crate::plugin::{self, Export, Plugin, PluginSource, PluginTransform, TenantContext, TransformStage};
+use crate::plugin::{
+    self, Export, Plugin, PluginSource, PluginTransform, TenantContext, TransformStage,
+};
 use crate::sandbox::{Limits, Sandbox};
 use crate::secret::Redactor;
 use crate::sink::Sink;
@@ -30,6 +32,8 @@ use crate::sink::file::FileSink;
 use crate::sink::stdout::StdoutSink;
 use crate::stage::Stage;
 use crate::stage::filter::FilterStage;
+use crate::stage::geoip::GeoipStage;
+use crate::stage::user_agent::UserAgentStage;
 
 /// What all pipelines of a process share.
 #[derive(Clone)]
@@ -115,7 +119,9 @@ fn read_plugin(plugin: &PluginRef) -> Result<(String, Vec<u8>), Error> {
     match plugin {
         PluginRef::BuiltIn(name) => Ok(((*name).to_owned(), plugin::read(name, Path::new(""))?)),
         PluginRef::File(path) => {
-            let name = path.file_stem().map_or_else(String::new, |n| n.to_string_lossy().into());
+            let name = path
+                .file_stem()
+                .map_or_else(String::new, |n| n.to_string_lossy().into());
             Ok((name, plugin::read(&path.to_string_lossy(), Path::new(""))?))
         }
     }
@@ -123,7 +129,9 @@ fn read_plugin(plugin: &PluginRef) -> Result<(String, Vec<u8>), Error> {
 
 /// Loads plugins, checks configs and grants, resolves secrets. Says all that is wrong.
 pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<Error>> {
-    let source = load_source(&config, runtime).await.map_err(|error| vec![error])?;
+    let source = load_source(&config, runtime)
+        .await
+        .map_err(|error| vec![error])?;
     let client = Client::new(&config.http).map_err(|error| vec![error])?;
     let mut errors = Vec::new();
     let mut warnings = Vec::new();
@@ -148,7 +156,13 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
         }
     }
     if errors.is_empty() {
-        Ok(Prepared { config, runtime: runtime.clone(), sources, stages, warnings })
+        Ok(Prepared {
+            config,
+            runtime: runtime.clone(),
+            sources,
+            stages,
+            warnings,
+        })
     } else {
         Err(errors)
     }
@@ -161,7 +175,13 @@ fn sort(
     errors: &mut Vec<Error>,
     warnings: &mut Vec<Error>,
 ) {
-    for plugin::Diagnostic { fatal, pointer, what, help } in found {
+    for plugin::Diagnostic {
+        fatal,
+        pointer,
+        what,
+        help,
+    } in found
+    {
         let error = config.config_place(tenant, &pointer).error(what).help(help);
         let list = if fatal { &mut *errors } else { &mut *warnings };
         // What stands in `source.config` is wrong for every tenant; saying it once is enough.
@@ -174,9 +194,18 @@ fn sort(
 async fn load_source(config: &Config, runtime: &Runtime) -> Result<Arc<Plugin>, Error> {
     let place = &config.source.place;
     let (name, bytes) = read_plugin(&config.source.plugin).at(place)?;
-    let http = config.source.tenants.iter().any(|tenant| !tenant.origins.is_empty());
-    let grants = Grants { http, wasi: config.source.grants.wasi };
-    let plugin = Plugin::load(&runtime.sandbox, &name, &bytes, grants).await.at(place)?;
+    let http = config
+        .source
+        .tenants
+        .iter()
+        .any(|tenant| !tenant.origins.is_empty());
+    let grants = Grants {
+        http,
+        wasi: config.source.grants.wasi,
+    };
+    let plugin = Plugin::load(&runtime.sandbox, &name, &bytes, grants)
+        .await
+        .at(place)?;
     if plugin.is_source() {
         return Ok(plugin);
     }
@@ -193,9 +222,11 @@ fn tenant_source(
 ) -> Result<PluginSource, Error> {
     // A pool of connections for each tenant: two tenants never share one.
     let client = client.separate();
-    let credentials =
-        auth::credentials(&tenant.auth, &client, &runtime.clock, &runtime.redactor)?;
-    let bound = credentials.map(|credentials| Bound { paths: paths(&tenant.auth), credentials });
+    let credentials = auth::credentials(&tenant.auth, &client, &runtime.clock, &runtime.redactor)?;
+    let bound = credentials.map(|credentials| Bound {
+        paths: paths(&tenant.auth),
+        credentials,
+    });
     let egress = Arc::new(Egress::new(
         client,
         tenant.origins.clone(),
@@ -219,7 +250,10 @@ fn tenant_source(
 fn paths(auth: &Auth) -> Vec<String> {
     match auth {
         Auth::Microsoft(microsoft) => {
-            vec!["/api/".into(), format!("/{}/activity/feed/", microsoft.directory_id)]
+            vec![
+                "/api/".into(),
+                format!("/{}/activity/feed/", microsoft.directory_id),
+            ]
         }
         Auth::OAuth2(oauth2) => vec![oauth2.resource_url.path().to_owned()],
         Auth::None => Vec::new(),
@@ -232,7 +266,10 @@ async fn make_stage(stage: &config::Stage, runtime: &Runtime) -> Result<Box<dyn 
         StageKind::Wasm(wasm) => {
             let (name, bytes) = read_plugin(&wasm.plugin)?;
             // A transform needs no capability; whatever else it imports fails by name.
-            let grants = Grants { http: name == "o365", wasi: wasm.grants.wasi };
+            let grants = Grants {
+                http: name == "o365",
+                wasi: wasm.grants.wasi,
+            };
             let plugin = Plugin::load(&runtime.sandbox, &name, &bytes, grants).await?;
             let limits = Limits::from(&wasm.limits);
             let clock = runtime.clock.clone();
@@ -241,11 +278,16 @@ async fn make_stage(stage: &config::Stage, runtime: &Runtime) -> Result<Box<dyn 
             if let Some(found) = found.into_iter().find(|found| found.fatal) {
                 return Err(Error::config(found.what).at(found.pointer).help(found.help));
             }
-            Box::new(TransformStage(PluginTransform::new(plugin, config, limits, clock)?))
+            Box::new(TransformStage(PluginTransform::new(
+                plugin, config, limits, clock,
+            )?))
         }
-        StageKind::Geoip { .. } | StageKind::UserAgent => {
-            return Err(Error::config("this stage is not part of this build"));
-        }
+        StageKind::Geoip { city, asn } => Box::new(GeoipStage::new(
+            city.clone(),
+            asn.clone(),
+            runtime.clock.clone(),
+        )),
+        StageKind::UserAgent => Box::new(UserAgentStage::default()),
     })
 }
 
@@ -269,22 +311,35 @@ impl Prepared {
 
     /// Runs the pipeline until `stop` is cancelled, or with `once` until everything available is delivered.
     pub async fn run(self, once: bool, stop: CancellationToken) -> Result<Report, Error> {
-        let Self { config, runtime, sources, stages, .. } = self;
+        let Self {
+            config,
+            runtime,
+            sources,
+            stages,
+            ..
+        } = self;
         let started = Instant::now();
         let ledger = open_ledger(&config).await?;
         let dead_letter =
             DeadLetters::new(&config.dead_letter_dir, &config.name, runtime.clock.clone());
         let sinks = config.sinks.iter().map(make_sink).collect();
         let clock = runtime.clock.clone();
-        let parts = Parts { ledger: ledger.clone(), stages, sinks, dead_letter, clock };
+        let parts = Parts {
+            ledger: ledger.clone(),
+            stages,
+            sinks,
+            dead_letter,
+            clock,
+        };
         let (line, committer) = Line::start(parts).await?;
-        let tenants = sources.iter().zip(&config.source.tenants).map(|(source, tenant)| {
-            engine::Tenant {
+        let tenants = sources
+            .iter()
+            .zip(&config.source.tenants)
+            .map(|(source, tenant)| engine::Tenant {
                 id: tenant.id.clone(),
                 source: source.clone(),
                 in_flight: tenant.limits.in_flight,
-            }
-        });
+            });
         let engine = Engine {
             ledger,
             line: line.clone(),
@@ -310,7 +365,10 @@ impl Prepared {
             counts,
             splits,
             bytes,
-            requests: sources.iter().map(|source| source.egress().requests()).sum(),
+            requests: sources
+                .iter()
+                .map(|source| source.egress().requests())
+                .sum(),
             elapsed: started.elapsed(),
             first_request: first_request(),
             state_dir: config.state_dir,
@@ -345,4 +403,59 @@ async fn open_ledger(config: &Config) -> Result<Arc<dyn Ledger>, Error> {
         tracing::error!(alarm = "state_rewound", "{alarm}");
     }
     Ok(Arc::new(ledger))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Batch, Event, Identity, StreamKey};
+
+    const PIPELINE: &str = "\
+source:
+  plugin: o365
+  tenants:
+    - id: contoso
+      auth:
+        microsoft:
+          directory_id: 11111111-2222-3333-4444-555555555555
+          client_id: 66666666-7777-8888-9999-000000000000
+          client_secret: { env: CONTOSO_SECRET }
+stages:
+  - geoip: { city: city.mmdb, asn: asn.mmdb }
+  - user_agent: {}
+sinks:
+  - stdout: {}
+";
+
+    /// The databases may come later, so a pipeline without them is in order.
+    #[tokio::test]
+    async fn stages_of_a_file_run_in_its_order_and_without_databases() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("contoso.yaml");
+        let config = Config::parse(&file, PIPELINE, Some(folder.path())).unwrap();
+        let runtime = Runtime::new(Arc::new(Redactor::default())).unwrap();
+        let body = r#"{"source":{"ip":"192.0.2.1"},"user_agent":{"original":"curl/8.5.0"}}"#;
+        let mut events = vec![Event {
+            id: "1".into(),
+            fingerprint: 0,
+            time_ms: 0,
+            body: body.into(),
+            identity: Identity::of("contoso", "1", 0),
+        }];
+        let mut names = Vec::new();
+        for stage in &config.stages {
+            let stage = make_stage(stage, &runtime).await.unwrap();
+            names.push(stage.name());
+            let stream = StreamKey::new("contoso", "Audit.General");
+            let staged = stage.apply(Batch { stream, events }).await;
+            assert_eq!((staged.dropped, staged.rejected.len()), (0, 0));
+            events = staged.passed;
+        }
+        assert_eq!(names, ["geoip", "user_agent"]);
+        let expected = concat!(
+            r#"{"source":{"ip":"192.0.2.1"},"user_agent":{"original":"curl/8.5.0","#,
+            r#""name":"curl","version":"8.5.0","device":{"name":"Other"}}}"#
+        );
+        assert_eq!(events[0].body, expected.as_bytes());
+    }
 }

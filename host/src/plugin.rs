@@ -138,8 +138,10 @@ impl Plugin {
             .await
             .map_err(|error| Error::internal(format!("the compiler panicked: {error}")))?
             .map_err(|reason| {
-                Error::config(format!("plugin `{name}` is not a component that can be loaded: {reason}"))
-                    .help("build it as a component (wasm32-unknown-unknown, then encoded; or wasip2)")
+                Error::config(format!(
+                    "plugin `{name}` is not a component that can be loaded: {reason}"
+                ))
+                .help("build it as a component (wasm32-unknown-unknown, then encoded; or wasip2)")
             })?;
         let plugin = Self {
             name: name.to_owned(),
@@ -164,7 +166,10 @@ impl Plugin {
             self.transform = Some(TransformPluginPre::new(pre.clone()).map_err(wrong)?);
         }
         if self.source.is_none() && self.transform.is_none() {
-            return Err(incompatible(&self.name, "it exports neither `source` nor `transform`"));
+            return Err(incompatible(
+                &self.name,
+                "it exports neither `source` nor `transform`",
+            ));
         }
         Ok(())
     }
@@ -182,7 +187,11 @@ impl Plugin {
     /// Asks the plugin what it is.
     pub async fn describe(&self) -> Result<Descriptor, Error> {
         let limits = Limits::default();
-        let export = if self.is_source() { Export::Source } else { Export::Transform };
+        let export = if self.is_source() {
+            Export::Source
+        } else {
+            Export::Transform
+        };
         let mut call = call::Bare::start(self, export, &limits).await?;
         let described = match &mut call.world {
             call::World::Source(source) => {
@@ -194,9 +203,16 @@ impl Plugin {
                 bounded(&call.wall, transform.call_describe(&mut call.store)).await
             }
         };
-        let wit::Descriptor { name, version, config_schema } =
-            call.answer(&self.name, "describe", described, &limits)?;
-        Ok(Descriptor { name, version, config_schema })
+        let wit::Descriptor {
+            name,
+            version,
+            config_schema,
+        } = call.answer(&self.name, "describe", described, &limits)?;
+        Ok(Descriptor {
+            name,
+            version,
+            config_schema,
+        })
     }
 
     /// Asks the plugin whether one of its exports can work with a config.
@@ -210,11 +226,19 @@ impl Plugin {
         let checked = match &mut call.world {
             call::World::Source(source) => {
                 let source = source.sluicegate_plugin_source();
-                bounded(&call.wall, source.call_check_config(&mut call.store, config)).await
+                bounded(
+                    &call.wall,
+                    source.call_check_config(&mut call.store, config),
+                )
+                .await
             }
             call::World::Transform(transform) => {
                 let transform = transform.sluicegate_plugin_transform();
-                bounded(&call.wall, transform.call_check_config(&mut call.store, config)).await
+                bounded(
+                    &call.wall,
+                    transform.call_check_config(&mut call.store, config),
+                )
+                .await
             }
         };
         let found = call.answer(&self.name, "check-config", checked, &limits)?;
@@ -224,14 +248,25 @@ impl Plugin {
 
 impl From<wit::Diagnostic> for Diagnostic {
     fn from(found: wit::Diagnostic) -> Self {
-        let wit::Diagnostic { severity, pointer, what, help } = found;
-        Self { fatal: severity == wit::Severity::Error, pointer, what, help }
+        let wit::Diagnostic {
+            severity,
+            pointer,
+            what,
+            help,
+        } = found;
+        Self {
+            fatal: severity == wit::Severity::Error,
+            pointer,
+            what,
+            help,
+        }
     }
 }
 
 fn incompatible(name: &str, why: &str) -> Error {
-    Error::config(format!("plugin `{name}` does not fit this host: {why}"))
-        .help("this host runs plugins of `sluicegate:plugin@0.1`; `sluicegate inspect` shows what it has")
+    Error::config(format!("plugin `{name}` does not fit this host: {why}")).help(
+        "this host runs plugins of `sluicegate:plugin@0.1`; `sluicegate inspect` shows what it has",
+    )
 }
 
 fn hex(bytes: &[u8]) -> String {

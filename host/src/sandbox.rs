@@ -80,7 +80,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            memory_bytes: 64 << 20,
+            memory_bytes: 192 << 20,
             wall: Duration::from_secs(300),
             cpu: Duration::from_secs(5),
             batch_bytes: 1 << 20,
@@ -126,7 +126,10 @@ impl Sandbox {
                 }
             })
             .map_err(|error| Error::unavailable(format!("cannot start a thread: {error}")))?;
-        Ok(Self { engine, slots: Arc::new(Semaphore::new(INSTANCES as usize)) })
+        Ok(Self {
+            engine,
+            slots: Arc::new(Semaphore::new(INSTANCES as usize)),
+        })
     }
 
     /// The engine that components are compiled for.
@@ -203,14 +206,17 @@ pub struct CpuBudget {
 
 impl CpuBudget {
     fn rearm(&self, budget: Duration) {
-        let ticks = i64::try_from(budget.as_millis() / TICK.as_millis()).unwrap_or(i64::MAX).max(1);
+        let ticks = i64::try_from(budget.as_millis() / TICK.as_millis())
+            .unwrap_or(i64::MAX)
+            .max(1);
         self.full.store(ticks, Ordering::Relaxed);
         self.left.store(ticks, Ordering::Relaxed);
     }
 
     /// The guest has handed something over: it makes progress.
     pub fn progress(&self) {
-        self.left.store(self.full.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.left
+            .store(self.full.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
     fn spend(&self) -> bool {
@@ -236,7 +242,10 @@ struct Wall {
 impl WallBudget {
     /// A budget that starts now.
     pub fn start(budget: Duration) -> Self {
-        Self(Arc::new(Mutex::new(Wall { end: Instant::now() + budget, held: None })))
+        Self(Arc::new(Mutex::new(Wall {
+            end: Instant::now() + budget,
+            held: None,
+        })))
     }
 
     /// The host holds the call back from here to the end of the guard.
@@ -249,7 +258,10 @@ impl WallBudget {
     pub async fn spent(&self) {
         loop {
             let end = self.with(|wall| {
-                wall.end + wall.held.map_or(Duration::ZERO, |since| since.elapsed() + HELD_CHECK)
+                wall.end
+                    + wall
+                        .held
+                        .map_or(Duration::ZERO, |since| since.elapsed() + HELD_CHECK)
             });
             if end <= Instant::now() {
                 return;
@@ -295,13 +307,20 @@ pub struct Call {
 
 impl WasiView for Call {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
 impl WasiHttpView for Call {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.hooks }
+        WasiHttpCtxView {
+            ctx: &mut self.http,
+            table: &mut self.table,
+            hooks: &mut self.hooks,
+        }
     }
 }
 
@@ -363,13 +382,17 @@ pub(crate) fn explain(error: &wasmtime::Error, call: &Call, limits: &Limits) -> 
     }
     if call.cpu.spent() {
         let seconds = limits.cpu.as_secs_f64();
-        return format!("it computed for {seconds} s without handing anything over (`limits.cpu_timeout`)");
+        return format!(
+            "it computed for {seconds} s without handing anything over (`limits.cpu_timeout`)"
+        );
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::StackOverflow) => "it used up its call stack".into(),
         Some(Trap::UnreachableCodeReached) => match &call.log.panic {
             Some(panic) => format!("it panicked: {panic}"),
-            None => "it trapped: unreachable code (a panic, or memory that could not be had)".into(),
+            None => {
+                "it trapped: unreachable code (a panic, or memory that could not be had)".into()
+            }
         },
         Some(trap) => format!("it trapped: {trap}"),
         // The outer error is a backtrace of many lines; the innermost says what was wrong.

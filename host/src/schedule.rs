@@ -13,8 +13,10 @@ pub const QUARANTINE_AFTER: u32 = 6;
 const SPLIT: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(60));
 
 /// First and longest wait of a quarantined split: it is tried until it expires.
-const QUARANTINED: (Duration, Duration) =
-    (Duration::from_secs(15 * 60), Duration::from_secs(6 * 60 * 60));
+const QUARANTINED: (Duration, Duration) = (
+    Duration::from_secs(15 * 60),
+    Duration::from_secs(6 * 60 * 60),
+);
 
 /// First and longest wait of a stream whose listing fails.
 const STREAM: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5 * 60));
@@ -38,7 +40,9 @@ pub enum Pause {
 
 /// `first * 2^attempt`, at most `longest`, between half and the whole of it.
 pub fn backoff((first, longest): (Duration, Duration), attempt: u32) -> Duration {
-    let full = first.saturating_mul(2_u32.saturating_pow(attempt.min(24))).min(longest);
+    let full = first
+        .saturating_mul(2_u32.saturating_pow(attempt.min(24)))
+        .min(longest);
     full.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
@@ -46,6 +50,11 @@ pub fn backoff((first, longest): (Duration, Duration), attempt: u32) -> Duration
 pub fn split_wait(attempts: u32, after: Option<Duration>) -> Duration {
     let own = backoff(SPLIT, attempts.saturating_sub(1));
     after.map_or(own, |after| after.max(SPLIT.0).min(QUARANTINED.1))
+}
+
+/// The wait of a stream of which nothing can be read, after so many such waits in a row.
+pub fn storm_wait(blows: u32) -> Duration {
+    backoff(STREAM, blows)
 }
 
 /// The wait of a quarantined split.
@@ -90,10 +99,16 @@ mod tests {
     fn waits_grow_and_stay_within_their_bounds() {
         for attempt in 0..40 {
             let wait = backoff(SPLIT, attempt);
-            assert!(wait >= SPLIT.0 / 2 && wait <= SPLIT.1, "{attempt}: {wait:?}");
+            assert!(
+                wait >= SPLIT.0 / 2 && wait <= SPLIT.1,
+                "{attempt}: {wait:?}"
+            );
         }
         assert!(split_wait(1, None) <= SPLIT.0);
-        assert_eq!(split_wait(1, Some(Duration::from_secs(7))), Duration::from_secs(7));
+        assert_eq!(
+            split_wait(1, Some(Duration::from_secs(7))),
+            Duration::from_secs(7)
+        );
         assert!(quarantine_wait(QUARANTINE_AFTER) >= QUARANTINED.0 / 2);
     }
 
@@ -105,8 +120,14 @@ mod tests {
             reason: String::new(),
         };
         assert_eq!(pause(&retry(Scope::Split), 0), Pause::None);
-        assert_eq!(pause(&retry(Scope::Stream), 0), Pause::Stream(Duration::from_secs(9)));
-        assert_eq!(pause(&retry(Scope::Tenant), 0), Pause::Tenant(Duration::from_secs(9)));
+        assert_eq!(
+            pause(&retry(Scope::Stream), 0),
+            Pause::Stream(Duration::from_secs(9))
+        );
+        assert_eq!(
+            pause(&retry(Scope::Tenant), 0),
+            Pause::Tenant(Duration::from_secs(9))
+        );
         assert_eq!(pause(&Failure::Fault(String::new()), 0), Pause::None);
         assert_eq!(
             pause(&Failure::Unauthorised(String::new()), 0),

@@ -4,6 +4,9 @@
 //! child identities, and everything that came in is accounted for.
 
 pub mod filter;
+pub mod geoip;
+mod json;
+pub mod user_agent;
 
 use async_trait::async_trait;
 

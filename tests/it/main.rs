@@ -8,6 +8,7 @@
 mod blobs;
 mod config;
 mod docs;
+mod fluentbit;
 mod interface;
 mod map;
 mod pipeline;

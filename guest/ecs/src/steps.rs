@@ -96,6 +96,13 @@ fn newer(event: &mut Event<'_>) -> Step {
 /// The user agent must be a text before anything can look into it.
 fn agent_is_text(event: &mut Event<'_>) -> Step {
     match event.document.get(Field::UserAgentOriginal) {
+        // The text itself vanishes with all empty ones, and nobody behind this can tell that it was
+        // there: what every rule set says about it is said here.
+        Some(Value::Text(text)) if text.is_empty() && event.newer => {
+            event.document.set_word(Field::UserAgentName, "Other");
+            event.document.set_word(Field::UserAgentDeviceName, "Other");
+            Ok(())
+        }
         None | Some(Value::Text(_)) => Ok(()),
         Some(value) if event.robust => {
             let text = Value::Text(print(event.arena, value));

@@ -15,9 +15,11 @@ use crate::world::{Broken, Failure, Level, Request, Response, Scope, Timestamp, 
 const START_INTERVAL: i64 = 15 * MINUTE;
 /// The same for a subscription that somebody disabled: it may be meant.
 const RESTART_INTERVAL: i64 = HOUR;
-/// How long an announced start may be sent. Short, because a crash right behind the request
-/// leaves the announcement as if nothing had been sent.
-const FRESH: i64 = 30_000;
+/// How long an announced start may be sent, and sent again while the service refuses it. Short,
+/// because a crash right behind the request leaves the announcement as if nothing had been sent.
+const FRESH: i64 = MINUTE;
+/// How soon a refused start is tried again.
+const REFUSED_RETRY_MS: u64 = 5_000;
 /// Subscriptions are looked at this often even when listing works, for `unsubscribe`.
 const CHECK_INTERVAL: i64 = 24 * HOUR;
 /// Tries of one request within a call, and the pause between them.
@@ -139,15 +141,12 @@ pub fn ensure(
             enabled(known, config, now);
             Ok(Found::Enabled)
         }
-        Some(at) if (at..at + least).contains(&now) => Err(Failure::Retry {
-            after_ms: u64::try_from(at + least - now).ok(),
-            affects: Scope::Stream,
-            reason: format!(
-                "the subscription of {stream} is not enabled; it was started less than {} minutes \
-                 ago and may not be started again yet",
-                least / MINUTE
-            ),
-        }),
+        // It may not be started again yet. Whether content can be listed all the same, the
+        // service knows best.
+        Some(at) if (at..at + least).contains(&now) => {
+            known.checked = None;
+            Ok(Found::Enabled)
+        }
         _ => {
             known.announced = Some(now);
             known.checked = None;
@@ -163,27 +162,37 @@ fn enabled(known: &mut Subscribed, config: &Config, now: Timestamp) {
 
 fn start(world: &mut World<'_>, config: &Config, stream: &str) -> Result<(), Failure> {
     let what = format!("starting the subscription of {stream}");
-    // One try only: whether a request without an answer had its effect, the next survey tells.
-    let later = |reason: String| Failure::Retry {
-        after_ms: u64::try_from(START_INTERVAL).ok(),
+    let later = |reason: String, after_ms: u64| Failure::Retry {
+        after_ms: Some(after_ms),
         affects: Scope::Stream,
         reason: format!("{what}: {reason}"),
     };
-    let response = send(world, &Api::new(config).switch(stream, true))?.map_err(later)?;
-    if (200..300).contains(&response.status) {
-        world
-            .log
-            .line(Level::Info, "subscription started", &[("stream", stream)]);
-        world.log.count("subscriptions_started", 1);
-        return Ok(());
-    }
-    let refused = api::refused(response, world.clock);
-    match refused.decision {
-        Decision::AlreadyEnabled => Ok(()),
-        Decision::Unauthorised | Decision::Misconfigured if !refused.is_bare_denial() => {
-            Err(refused.failure(&what, Scope::Stream))
+    let request = Api::new(config).switch(stream, true);
+    let mut tries = 1;
+    loop {
+        // Whether a request without an answer had its effect, the next survey tells.
+        let response = send(world, &request)?.map_err(|reason| later(reason, REFUSED_RETRY_MS))?;
+        if (200..300).contains(&response.status) {
+            world
+                .log
+                .line(Level::Info, "subscription started", &[("stream", stream)]);
+            world.log.count("subscriptions_started", 1);
+            return Ok(());
         }
-        _ => Err(later(refused.reason)),
+        let refused = api::refused(response, world.clock);
+        let after_ms = refused.after_ms.unwrap_or(REFUSED_RETRY_MS);
+        match refused.decision {
+            Decision::AlreadyEnabled => return Ok(()),
+            Decision::Unauthorised | Decision::Misconfigured if !refused.is_bare_denial() => {
+                return Err(refused.failure(&what, Scope::Stream));
+            }
+            // A refusal started nothing, so it does not count against the fifteen minutes.
+            Decision::Retry | Decision::Throttled if tries < TRIES => {
+                world.clock.sleep(after_ms.min(PAUSE_MS << tries));
+                tries += 1;
+            }
+            _ => return Err(later(refused.reason, after_ms)),
+        }
     }
 }
 

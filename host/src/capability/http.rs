@@ -95,7 +95,16 @@ impl Egress {
     ) -> Self {
         let limiters = Mutex::default();
         let requests = AtomicU64::new(0);
-        Self { client, origins, bound, budget, limiters, global, clock, requests }
+        Self {
+            client,
+            origins,
+            bound,
+            budget,
+            limiters,
+            global,
+            clock,
+            requests,
+        }
     }
 
     /// Requests sent so far.
@@ -107,7 +116,10 @@ impl Egress {
         let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
         let (per_minute, in_flight) = self.budget;
         let fresh = || Arc::new(Limiter::new(per_minute, in_flight));
-        limiters.entry(quota_key.to_owned()).or_insert_with(fresh).clone()
+        limiters
+            .entry(quota_key.to_owned())
+            .or_insert_with(fresh)
+            .clone()
     }
 
     /// The credential for a request, if it is one that the credential is for.
@@ -117,7 +129,11 @@ impl Egress {
         let ours = bound.credentials.origin() == origin
             && bound.paths.iter().enumerate().all(|(index, part)| {
                 let found = path.find(&part.to_ascii_lowercase());
-                if index == 0 { found == Some(0) } else { found.is_some() }
+                if index == 0 {
+                    found == Some(0)
+                } else {
+                    found.is_some()
+                }
             });
         ours.then(|| bound.credentials.clone())
     }
@@ -128,7 +144,10 @@ pub type Trouble = Arc<Mutex<Option<Failure>>>;
 
 /// Notes a reason, unless there is one.
 fn note(trouble: &Trouble, failure: Failure) {
-    trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+    trouble
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get_or_insert(failure);
 }
 
 /// The HTTP side of one call.
@@ -193,19 +212,31 @@ impl HttpHooks {
             HttpError::HttpRequestDenied
         };
         let Some(egress) = self.egress.clone() else {
-            return Err(denied(format!("{} may not use HTTP here", self.place), &self.trouble));
+            return Err(denied(
+                format!("{} may not use HTTP here", self.place),
+                &self.trouble,
+            ));
         };
         // One host has many spellings (`2130706433`, `127.0.0.1.`); only the one that is compared is sent.
-        let spelt = request.uri().host().unwrap_or_default().to_ascii_lowercase();
+        let spelt = request
+            .uri()
+            .host()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
         let plain = |url: &url::Url| {
             url.username().is_empty()
                 && url.password().is_none()
                 && url.host_str() == Some(spelt.as_str())
         };
-        let url = url::Url::parse(&request.uri().to_string()).ok().filter(plain);
+        let url = url::Url::parse(&request.uri().to_string())
+            .ok()
+            .filter(plain);
         let origin = url.as_ref().and_then(Origin::of);
         let (Some(url), Some(origin)) = (url, origin) else {
-            let reason = format!("{} asked for a URL that is not plain http or https", self.place);
+            let reason = format!(
+                "{} asked for a URL that is not plain http or https",
+                self.place
+            );
             return Err(denied(reason, &self.trouble));
         };
         if !egress.origins.contains(&origin) {
@@ -247,8 +278,12 @@ impl Outgoing {
     async fn run(self, request: Request<WasiBody>) -> Result<Response<WasiBody>, HttpError> {
         let (mut parts, body) = request.into_parts();
         let sent = Limited::new(body, REQUEST_BODY_BYTES).collect().await;
-        let body = sent.map_err(|_| HttpError::HttpRequestBodySize(None))?.to_bytes();
-        parts.headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        let body = sent
+            .map_err(|_| HttpError::HttpRequestBodySize(None))?
+            .to_bytes();
+        parts
+            .headers
+            .insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         parts.headers.entry(header::USER_AGENT).or_insert(AGENT);
         let mut renewed = false;
         loop {
@@ -259,7 +294,14 @@ impl Outgoing {
             self.egress.requests.fetch_add(1, Ordering::Relaxed);
             let response = self.egress.client.send(request).await.map_err(|error| {
                 let reason = error.to_string();
-                note(&self.trouble, Failure::Retry { after: None, affects: Scope::Split, reason });
+                note(
+                    &self.trouble,
+                    Failure::Retry {
+                        after: None,
+                        affects: Scope::Split,
+                        reason,
+                    },
+                );
                 HttpError::ConnectionTerminated
             })?;
             if response.status() == StatusCode::UNAUTHORIZED
@@ -277,7 +319,9 @@ impl Outgoing {
 
     /// Attaches the bearer token where the credential is for this request.
     async fn attach(&self, headers: &mut HeaderMap) -> Result<Option<Token>, HttpError> {
-        let Some(credentials) = &self.credentials else { return Ok(None) };
+        let Some(credentials) = &self.credentials else {
+            return Ok(None);
+        };
         let token = credentials.bearer().await.map_err(|error| {
             note(&self.trouble, failure_of(&error));
             HttpError::HttpRequestDenied
@@ -318,14 +362,18 @@ fn failure_of(error: &AuthError) -> Failure {
     match error.class {
         Class::Unauthorised => Failure::Unauthorised(reason),
         Class::Misconfigured => Failure::Misconfigured(reason),
-        Class::Transient => {
-            Failure::Retry { after: error.retry_after, affects: Scope::Tenant, reason }
-        }
+        Class::Transient => Failure::Retry {
+            after: error.retry_after,
+            affects: Scope::Tenant,
+            reason,
+        },
     }
 }
 
 /// An answer that was read to its end.
 fn complete(parts: http::response::Parts, bytes: Bytes) -> Response<WasiBody> {
-    let body = Full::new(bytes).map_err(|never| match never {}).boxed_unsync();
+    let body = Full::new(bytes)
+        .map_err(|never| match never {})
+        .boxed_unsync();
     Response::from_parts(parts, body)
 }

@@ -76,8 +76,18 @@ impl GuestLog {
 impl Drop for GuestLog {
     fn drop(&mut self) {
         if self.suppressed > 0 {
-            let Self { plugin, place, suppressed, .. } = self;
-            tracing::warn!(plugin, place, suppressed, "the plugin wrote more lines than are shown");
+            let Self {
+                plugin,
+                place,
+                suppressed,
+                ..
+            } = self;
+            tracing::warn!(
+                plugin,
+                place,
+                suppressed,
+                "the plugin wrote more lines than are shown"
+            );
         }
     }
 }
@@ -120,7 +130,9 @@ impl Host for Call {
 
     async fn count(&mut self, name: String, add: u64) -> wasmtime::Result<()> {
         let fits = name.len() <= NAME_BYTES
-            && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
+            && name
+                .bytes()
+                .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric());
         if fits {
             metrics::count_plugin(&self.log.plugin, &name, add);
         }
@@ -134,7 +146,10 @@ mod tests {
 
     #[test]
     fn what_hides_is_shown_and_what_is_long_is_cut() {
-        assert_eq!(escape("a\nb\u{1b}[31m\u{202e}", 100), "a\\u{a}b\\u{1b}[31m\\u{202e}");
+        assert_eq!(
+            escape("a\nb\u{1b}[31m\u{202e}", 100),
+            "a\\u{a}b\\u{1b}[31m\\u{202e}"
+        );
         assert_eq!(escape("äöü", 100), "äöü");
         assert_eq!(escape(&"x".repeat(50), 10), "xxxxxxx…");
         assert!(escape(&"\n".repeat(500), 1_024).len() <= 1_024);

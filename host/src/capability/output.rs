@@ -48,11 +48,16 @@ pub fn events(tenant: &str, batch: Batch, limits: &Limits) -> Result<Vec<Event>,
     let Batch { bytes, entries } = batch;
     let count = entries.len();
     if count > limits.batch_events as usize {
-        return Err(format!("{count} events in a batch; at most {} are allowed", limits.batch_events));
+        return Err(format!(
+            "{count} events in a batch; at most {} are allowed",
+            limits.batch_events
+        ));
     }
     if count > 1 && bytes.len() > limits.batch_bytes as usize {
         let (size, most) = (bytes.len(), limits.batch_bytes);
-        return Err(format!("{size} bytes in a batch of {count} events; at most {most} are allowed"));
+        return Err(format!(
+            "{size} bytes in a batch of {count} events; at most {most} are allowed"
+        ));
     }
     let mut rest = Bytes::from(bytes);
     let mut events = Vec::with_capacity(count);
@@ -61,19 +66,31 @@ pub fn events(tenant: &str, batch: Batch, limits: &Limits) -> Result<Vec<Event>,
         events.push(event.map_err(|rule| format!("event {index} of the batch: {rule}"))?);
     }
     if !rest.is_empty() {
-        return Err(format!("{} bytes of the batch belong to no event", rest.len()));
+        return Err(format!(
+            "{} bytes of the batch belong to no event",
+            rest.len()
+        ));
     }
     Ok(events)
 }
 
 fn cut(tenant: &str, rest: &mut Bytes, entry: &Entry, limits: &Limits) -> Result<Event, String> {
-    let Entry { id_length, body_length, fingerprint, time } = *entry;
+    let Entry {
+        id_length,
+        body_length,
+        fingerprint,
+        time,
+    } = *entry;
     if id_length == 0 || id_length > ID_BYTES {
-        return Err(format!("its id has {id_length} bytes; 1 to {ID_BYTES} are allowed"));
+        return Err(format!(
+            "its id has {id_length} bytes; 1 to {ID_BYTES} are allowed"
+        ));
     }
     if body_length > limits.event_bytes {
         let most = limits.event_bytes;
-        return Err(format!("its body has {body_length} bytes; at most {most} are allowed"));
+        return Err(format!(
+            "its body has {body_length} bytes; at most {most} are allowed"
+        ));
     }
     let length = id_length as usize + body_length as usize;
     if rest.len() < length {
@@ -92,12 +109,20 @@ fn cut(tenant: &str, rest: &mut Bytes, entry: &Entry, limits: &Limits) -> Result
         return Err("its body has a newline".into());
     }
     let identity = Identity::of(tenant, &id, fingerprint);
-    Ok(Event { id, fingerprint, time_ms: time, body, identity })
+    Ok(Event {
+        id,
+        fingerprint,
+        time_ms: time,
+        body,
+        identity,
+    })
 }
 
 impl Host for Call {
     async fn emit(&mut self, batch: Batch) -> wasmtime::Result<Result<(), Refusal>> {
-        let Some(to) = &mut self.output else { return Ok(Err(no_output())) };
+        let Some(to) = &mut self.output else {
+            return Ok(Err(no_output()));
+        };
         if !to.spend(batch.bytes.len()) {
             return Ok(Err(too_much()));
         }
@@ -118,13 +143,19 @@ impl Host for Call {
         body: Vec<u8>,
         reason: String,
     ) -> wasmtime::Result<Result<(), Refusal>> {
-        let Some(to) = &mut self.output else { return Ok(Err(no_output())) };
+        let Some(to) = &mut self.output else {
+            return Ok(Err(no_output()));
+        };
         if !to.spend(body.len()) {
             return Ok(Err(too_much()));
         }
         to.cpu.progress();
         let _held = to.wall.hold();
-        Ok(to.output.reject(Bytes::from(body), reason).await.map_err(|_| Refusal::Closed))
+        Ok(to
+            .output
+            .reject(Bytes::from(body), reason)
+            .await
+            .map_err(|_| Refusal::Closed))
     }
 
     async fn draining(&mut self) -> wasmtime::Result<bool> {
@@ -145,13 +176,30 @@ mod tests {
     use super::*;
 
     fn entry(id_length: u32, body_length: u32) -> Entry {
-        Entry { id_length, body_length, fingerprint: 1, time: 2 }
+        Entry {
+            id_length,
+            body_length,
+            fingerprint: 1,
+            time: 2,
+        }
     }
 
     #[track_caller]
     fn check(bytes: &[u8], entries: Vec<Entry>, expected: Result<usize, &str>) {
-        let limits = Limits { batch_bytes: 20, batch_events: 3, event_bytes: 30, ..Limits::default() };
-        let got = events("t", Batch { bytes: bytes.to_vec(), entries }, &limits);
+        let limits = Limits {
+            batch_bytes: 20,
+            batch_events: 3,
+            event_bytes: 30,
+            ..Limits::default()
+        };
+        let got = events(
+            "t",
+            Batch {
+                bytes: bytes.to_vec(),
+                entries,
+            },
+            &limits,
+        );
         match (got, expected) {
             (Ok(events), Ok(count)) => assert_eq!(events.len(), count),
             (Err(rule), Err(word)) => assert!(rule.contains(word), "{rule}"),
@@ -172,8 +220,16 @@ mod tests {
         check(b"\xff{}", vec![entry(1, 2)], Err("id is not UTF-8"));
         check(b"a{\xff}", vec![entry(1, 3)], Err("body is not UTF-8"));
         check(b"a{}a{}a{}a{}", vec![entry(1, 2); 4], Err("4 events"));
-        check(b"a{       }b{       }xx", vec![entry(1, 9), entry(1, 9)], Err("22 bytes"));
+        check(
+            b"a{       }b{       }xx",
+            vec![entry(1, 9), entry(1, 9)],
+            Err("22 bytes"),
+        );
         check(b"a{                    }", vec![entry(1, 22)], Ok(1));
-        check(b"a{                             }", vec![entry(1, 31)], Err("at most 30"));
+        check(
+            b"a{                             }",
+            vec![entry(1, 31)],
+            Err("at most 30"),
+        );
     }
 }

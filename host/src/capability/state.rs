@@ -20,7 +20,11 @@ pub struct StagedState {
 impl StagedState {
     /// For a call that may write.
     pub fn writable(committed: BTreeMap<String, Vec<u8>>, bytes: usize, keys: usize) -> Self {
-        Self { committed, staged: BTreeMap::new(), quota: Some((bytes, keys)) }
+        Self {
+            committed,
+            staged: BTreeMap::new(),
+            quota: Some((bytes, keys)),
+        }
     }
 
     /// What the call changed.
@@ -36,15 +40,24 @@ impl StagedState {
     }
 
     fn keys(&self) -> Vec<String> {
-        let committed = self.committed.keys().filter(|key| !self.staged.contains_key(*key));
-        let staged = self.staged.iter().filter(|(_, value)| value.is_some()).map(|(key, _)| key);
+        let committed = self
+            .committed
+            .keys()
+            .filter(|key| !self.staged.contains_key(*key));
+        let staged = self
+            .staged
+            .iter()
+            .filter(|(_, value)| value.is_some())
+            .map(|(key, _)| key);
         let mut keys: Vec<_> = committed.chain(staged).cloned().collect();
         keys.sort();
         keys
     }
 
     fn set(&mut self, key: String, value: Vec<u8>) -> Result<(), Refusal> {
-        let Some((bytes, keys)) = self.quota else { return Err(Refusal::ReadOnly) };
+        let Some((bytes, keys)) = self.quota else {
+            return Err(Refusal::ReadOnly);
+        };
         if key.is_empty() || key.len() > KEY_BYTES {
             return Err(Refusal::Quota(format!("a key has 1 to {KEY_BYTES} bytes")));
         }
@@ -55,10 +68,14 @@ impl StagedState {
         let before = self.get(&key).map_or(0, |value| key.len() + value.len());
         let after = held(self) - before + key.len() + value.len();
         if after > bytes {
-            return Err(Refusal::Quota(format!("the state would hold {after} of {bytes} bytes")));
+            return Err(Refusal::Quota(format!(
+                "the state would hold {after} of {bytes} bytes"
+            )));
         }
         if self.get(&key).is_none() && self.keys().len() >= keys {
-            return Err(Refusal::Quota(format!("the state holds {keys} keys, the most it may")));
+            return Err(Refusal::Quota(format!(
+                "the state holds {keys} keys, the most it may"
+            )));
         }
         self.staged.insert(key, Some(value));
         Ok(())
@@ -111,7 +128,10 @@ mod tests {
         assert_eq!(state.keys(), ["b", "c"]);
         assert_eq!((state.get("a"), state.get("c")), (None, Some(&vec![3])));
         let changes = state.into_changes();
-        assert_eq!(changes, BTreeMap::from([("a".into(), None), ("c".into(), Some(vec![3]))]));
+        assert_eq!(
+            changes,
+            BTreeMap::from([("a".into(), None), ("c".into(), Some(vec![3]))])
+        );
     }
 
     #[test]
@@ -122,10 +142,19 @@ mod tests {
             assert!(matches!(refused, Err(Refusal::Quota(_))), "{key} {value}");
         }
         state.set("c".into(), vec![]).unwrap();
-        assert!(matches!(state.set("d".into(), vec![]), Err(Refusal::Quota(_))));
+        assert!(matches!(
+            state.set("d".into(), vec![]),
+            Err(Refusal::Quota(_))
+        ));
         state.set("a".into(), vec![9; 3]).unwrap();
         let read_only = &mut StagedState::default();
-        assert!(matches!(read_only.set("a".into(), vec![]), Err(Refusal::ReadOnly)));
-        assert!(matches!(read_only.delete("a".into()), Err(Refusal::ReadOnly)));
+        assert!(matches!(
+            read_only.set("a".into(), vec![]),
+            Err(Refusal::ReadOnly)
+        ));
+        assert!(matches!(
+            read_only.delete("a".into()),
+            Err(Refusal::ReadOnly)
+        ));
     }
 }

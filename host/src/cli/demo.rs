@@ -26,9 +26,9 @@ const PIPELINE: &str = include_str!("../../../pipelines/demo.yaml");
 /// Run simulated tenants on this machine and deliver their audit trail to standard output.
 #[derive(Args)]
 pub(super) struct Demo {
-    /// How many tenants.
-    #[arg(long, default_value_t = 2)]
-    tenants: u16,
+    /// How many tenants: 2, or 1 with `--records`.
+    #[arg(long)]
+    tenants: Option<u16>,
     /// Content blobs of each tenant, spread over its content types.
     #[arg(long, default_value_t = 50)]
     blobs: u32,
@@ -52,7 +52,9 @@ impl Demo {
         let office = self.office().map_err(wrong)?;
         let address = (Ipv4Addr::LOCALHOST, 0).into();
         let server = Server::start(office, address).await.map_err(|error| {
-            wrong(Error::unavailable(format!("cannot listen on 127.0.0.1: {error}")))
+            wrong(Error::unavailable(format!(
+                "cannot listen on 127.0.0.1: {error}"
+            )))
         })?;
         let folder = folder().map_err(wrong)?;
         let mut config = Config::parse(Path::new("pipelines/demo.yaml"), PIPELINE, Some(&folder))?;
@@ -65,8 +67,12 @@ impl Demo {
     }
 
     fn office(&self) -> Result<Office, Error> {
+        // The same record in two tenants is two events, so given records go to one unless asked otherwise.
+        let tenants = self
+            .tenants
+            .unwrap_or(if self.records.is_empty() { 2 } else { 1 });
         let mut builder = Office::builder(self.seed)
-            .tenants(self.tenants)
+            .tenants(tenants)
             .blobs(self.blobs)
             .events_per_blob(self.events)
             .span(Duration::from_hours(6 * 24));
@@ -76,8 +82,10 @@ impl Demo {
             let bytes = std::fs::read(path)
                 .map_err(|error| Error::unavailable(format!("cannot read `{shown}`: {error}")))?;
             let read = Pool::from_ndjson(&bytes).map_err(|reason| {
-                Error::config(format!("`{shown}` holds something else than records: {reason}"))
-                    .help("one audit record (a JSON object with an `Id`) a line")
+                Error::config(format!(
+                    "`{shown}` holds something else than records: {reason}"
+                ))
+                .help("one audit record (a JSON object with an `Id`) a line")
             })?;
             pool = Some(match pool {
                 Some(pool) => pool.and(read),
@@ -105,7 +113,12 @@ impl Demo {
         let simulated = server.office(|office, _| {
             let of = |tenant: &sluicegate_office::Tenant| {
                 let secret = tenant.client_secret.clone();
-                (tenant.name.clone(), tenant.directory_id.clone(), tenant.client_id.clone(), secret)
+                (
+                    tenant.name.clone(),
+                    tenant.directory_id.clone(),
+                    tenant.client_id.clone(),
+                    secret,
+                )
             };
             office.tenants().iter().map(of).collect::<Vec<_>>()
         });
@@ -135,13 +148,19 @@ fn parse(url: &str) -> Result<Url, Error> {
 
 /// A folder of this run's own for state and secrets; it stays, so that it can be looked at.
 fn folder() -> Result<PathBuf, Error> {
-    let made = tempfile::Builder::new().prefix("sluicegate-demo-").tempdir();
+    let made = tempfile::Builder::new()
+        .prefix("sluicegate-demo-")
+        .tempdir();
     made.map(tempfile::TempDir::keep)
         .map_err(|error| Error::unavailable(format!("cannot make a temporary folder: {error}")))
 }
 
 fn write_secret(path: &Path, secret: &str) -> Result<(), Error> {
-    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    let opened = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
     opened
         .and_then(|mut file| std::io::Write::write_all(&mut file, secret.as_bytes()))
         .map_err(|error| Error::unavailable(format!("cannot write `{}`: {error}", path.display())))

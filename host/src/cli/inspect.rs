@@ -29,10 +29,15 @@ impl Inspect {
         let runtime = Runtime::new(redactor).map_err(wrong)?;
         let bytes = plugin::read(&self.plugin, Path::new("")).map_err(wrong)?;
         let sandbox = &runtime.sandbox;
-        let plugin = Plugin::look(sandbox, &self.plugin, &bytes).await.map_err(wrong)?;
+        let plugin = Plugin::look(sandbox, &self.plugin, &bytes)
+            .await
+            .map_err(wrong)?;
         // Asking it what it is needs an instance; that all is granted here matters little, since `describe` runs
         // without network, state or output.
-        let all = Grants { http: true, wasi: true };
+        let all = Grants {
+            http: true,
+            wasi: true,
+        };
         let described = match Plugin::load(sandbox, &self.plugin, &bytes, all).await {
             Ok(plugin) => plugin.describe().await,
             Err(error) => Err(error),

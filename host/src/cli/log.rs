@@ -19,7 +19,9 @@ pub(super) fn start(format: LogFormat, verbose: u8, quiet: bool, redactor: &Arc<
     };
     let filter = EnvFilter::try_from_env("SLUICEGATE_LOG").unwrap_or_else(|_| level.into());
     let writer = Redacting(redactor.clone());
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer);
     // Failing means that logging was started already, by a test in the same process.
     let _ = match format {
         LogFormat::Json => lines.json().try_init(),
@@ -38,7 +40,10 @@ impl MakeWriter<'_> for Redacting {
     type Writer = Line;
 
     fn make_writer(&self) -> Line {
-        Line { redactor: self.0.clone(), bytes: Vec::new() }
+        Line {
+            redactor: self.0.clone(),
+            bytes: Vec::new(),
+        }
     }
 }
 
@@ -63,6 +68,8 @@ impl Drop for Line {
     fn drop(&mut self) {
         let text = String::from_utf8_lossy(&self.bytes);
         // There is no other place to say that standard error is closed.
-        let _ = io::stderr().lock().write_all(self.redactor.scrub(&text).as_bytes());
+        let _ = io::stderr()
+            .lock()
+            .write_all(self.redactor.scrub(&text).as_bytes());
     }
 }

@@ -38,8 +38,14 @@ impl Run {
 /// Shows how runs ended; the exit code says whether all was delivered that a single pass should deliver.
 pub(super) fn finish(reports: &[Report], once: bool) -> u8 {
     reports.iter().for_each(summarise);
-    let complete = reports.iter().all(|report| report.outcome.incomplete.is_empty());
-    if complete || !once { 0 } else { Kind::Temporary.code() }
+    let complete = reports
+        .iter()
+        .all(|report| report.outcome.incomplete.is_empty());
+    if complete || !once {
+        0
+    } else {
+        Kind::Temporary.code()
+    }
 }
 
 /// Prepares every file and says all that is wrong with any of them.
@@ -65,7 +71,9 @@ pub(super) async fn prepare_all(
         }
     }
     for (index, one) in prepared.iter().enumerate() {
-        let clash = prepared[..index].iter().find(|other| other.state_dir() == one.state_dir());
+        let clash = prepared[..index]
+            .iter()
+            .find(|other| other.state_dir() == one.state_dir());
         if let Some(other) = clash {
             let shown = one.state_dir().display();
             errors.push(
@@ -75,7 +83,11 @@ pub(super) async fn prepare_all(
             );
         }
     }
-    if errors.is_empty() { Ok(prepared) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(prepared)
+    } else {
+        Err(errors)
+    }
 }
 
 /// Runs pipelines side by side.
@@ -101,7 +113,11 @@ pub(super) async fn run_all(
             Err(error) => errors.push(Error::internal(format!("a pipeline panicked: {error}"))),
         }
     }
-    if errors.is_empty() { Ok(reports) } else { Err(errors) }
+    if errors.is_empty() {
+        Ok(reports)
+    } else {
+        Err(errors)
+    }
 }
 
 /// A token that the first SIGTERM or SIGINT cancels; the second ends the process, which is safe at any time.
@@ -129,7 +145,12 @@ pub(super) fn stop_on_signal() -> Result<CancellationToken, Error> {
 
 /// The end of a run, for people.
 fn summarise(report: &Report) {
-    let Report { name, outcome, counts, .. } = report;
+    let Report {
+        name,
+        outcome,
+        counts,
+        ..
+    } = report;
     let seconds = report.elapsed.as_secs_f64();
     #[allow(clippy::cast_precision_loss, reason = "a rate for people")]
     let rate = counts.delivered as f64 / seconds.max(0.001);

@@ -3,6 +3,7 @@
 //! Reads NDJSON, one JSON array or wrapped records from standard input as they arrive; writes one event a line, in
 //! the order of the records. Memory does not grow with the input: every queue here is a few batches long.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use crate::pipeline::Runtime;
 use crate::plugin::{self, Export, Plugin, PluginTransform, Transformed};
 use crate::sandbox::Limits;
 use crate::secret::Redactor;
+use crate::stage::user_agent::UserAgents;
 
 /// What is read from standard input at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -50,6 +52,10 @@ pub(super) struct Transform {
     /// What happens to records that break a rule: robust or reference (`error_mode` in the config).
     #[arg(long)]
     error_mode: Option<String>,
+    /// Takes user agents apart, as the stage `user_agent` does. On for the ECS profiles of `o365`.
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "true")]
+    user_agent: Option<bool>,
     /// Where records that could not be mapped are kept, one JSON object a line.
     #[arg(long)]
     rejected: Option<PathBuf>,
@@ -75,7 +81,7 @@ impl Transform {
     pub async fn run(self, redactor: Arc<Redactor>) -> Done {
         let wrong = |error: Error| vec![error];
         let runtime = Runtime::new(redactor).map_err(wrong)?;
-        let transform = Arc::new(self.transform(&runtime).await.map_err(wrong)?);
+        let mapper = Arc::new(self.mapper(&runtime).await.map_err(wrong)?);
         let rejected = match &self.rejected {
             None => None,
             Some(path) => Some(std::fs::File::create(path).map_err(|error| {
@@ -87,16 +93,22 @@ impl Transform {
         // Two batches wait while each core maps one: the reader never starves the component.
         let (sender, pieces) = mpsc::channel(4);
         let reader = tokio::task::spawn_blocking(move || read(&sender));
-        let mut output = Output { rejected, sums: Sums::default(), started, shown: started };
-        let mapped = map(transform, pieces, &mut output).await;
-        mapped.map_err(wrong)?;
+        let mut output = Output {
+            rejected,
+            sums: Sums::default(),
+            started,
+            shown: started,
+        };
+        map(mapper, pieces, &mut output).await.map_err(wrong)?;
         let ended = reader.await.map_err(|error| {
-            wrong(Error::internal(format!("reading standard input panicked: {error}")))
+            wrong(Error::internal(format!(
+                "reading standard input panicked: {error}"
+            )))
         })?;
         output.finish(ended.map_err(wrong)?)
     }
 
-    async fn transform(&self, runtime: &Runtime) -> Result<PluginTransform, Error> {
+    async fn mapper(&self, runtime: &Runtime) -> Result<Mapper, Error> {
         let mut config: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&self.config).map_err(|error| {
                 Error::config(format!("`--config` is not a JSON object: {error}"))
@@ -106,31 +118,82 @@ impl Transform {
                 config.insert(key.into(), value.as_str().into());
             }
         }
+        let agents = self.user_agent.unwrap_or_else(|| {
+            let profile = config
+                .get("profile")
+                .map_or(Some("newer"), |profile| profile.as_str());
+            self.plugin == "o365" && matches!(profile, Some("newer" | "1.7.1"))
+        });
         let config = serde_json::Value::Object(config).to_string();
         let bytes = plugin::read(&self.plugin, std::path::Path::new(""))?;
         // The built-in component imports HTTP for its other half; a transform has no way to use it.
-        let grants = Grants { http: self.plugin == "o365", wasi: false };
+        let grants = Grants {
+            http: self.plugin == "o365",
+            wasi: false,
+        };
         let plugin = Plugin::load(&runtime.sandbox, &self.plugin, &bytes, grants).await?;
         let found = plugin.check_config(Export::Transform, &config).await?;
         if let Some(found) = found.into_iter().find(|found| found.fatal) {
-            return Err(Error::config(found.what).at(format!("config{}", found.pointer)).help(found.help));
+            return Err(Error::config(found.what)
+                .at(format!("config{}", found.pointer))
+                .help(found.help));
         }
-        let limits = Limits { memory_bytes: 256 << 20, ..Limits::default() };
-        PluginTransform::new(plugin, config, limits, runtime.clock.clone())
+        let limits = Limits {
+            memory_bytes: 256 << 20,
+            ..Limits::default()
+        };
+        Ok(Mapper {
+            transform: PluginTransform::new(plugin, config, limits, runtime.clock.clone())?,
+            agents: agents.then(UserAgents::default),
+        })
+    }
+}
+
+/// What every record goes through.
+struct Mapper {
+    transform: PluginTransform,
+    agents: Option<UserAgents>,
+}
+
+impl Mapper {
+    async fn map(&self, records: &[Event]) -> Result<Vec<Transformed>, Error> {
+        let applied = self.transform.apply("transform", records).await;
+        let mut answers = applied.map_err(|failure| Error::internal(failure.to_string()))?;
+        let Some(agents) = &self.agents else {
+            return Ok(answers);
+        };
+        for answer in &mut answers {
+            let Transformed::Events(events) = answer else {
+                continue;
+            };
+            for event in events {
+                if let Cow::Owned(enriched) = agents.enrich(&event.body) {
+                    event.body = Bytes::from(enriched);
+                }
+            }
+        }
+        Ok(answers)
     }
 }
 
 /// Splits standard input; returns how many bytes it had.
 fn read(pieces: &mpsc::Sender<Piece>) -> Result<u64, Error> {
     let mut input = io::stdin().lock();
-    let mut splitter = Splitter::new(SplitLimits { salvage: true, ..SplitLimits::default() });
-    let mut gather = Gather { pieces, buffer: BytesMut::new(), lengths: Vec::new() };
+    let mut splitter = Splitter::new(SplitLimits {
+        salvage: true,
+        ..SplitLimits::default()
+    });
+    let mut gather = Gather {
+        pieces,
+        buffer: BytesMut::new(),
+        lengths: Vec::new(),
+    };
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut bytes = 0;
     let malformed = |stop: Stop<Gone>| match stop {
-        Stop::Malformed(malformed) => {
-            Error::config(format!("standard input cannot be split into records: {malformed}"))
-        }
+        Stop::Malformed(malformed) => Error::config(format!(
+            "standard input cannot be split into records: {malformed}"
+        )),
         Stop::Caller(Gone) => Error::internal("the mapping ended before the input"),
     };
     loop {
@@ -139,14 +202,22 @@ fn read(pieces: &mpsc::Sender<Piece>) -> Result<u64, Error> {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => {
-                return Err(Error::unavailable(format!("cannot read standard input: {error}")));
+                return Err(Error::unavailable(format!(
+                    "cannot read standard input: {error}"
+                )));
             }
         };
         bytes += count as u64;
-        splitter.push(&chunk[..count], |item| gather.take(item)).map_err(malformed)?;
+        splitter
+            .push(&chunk[..count], |item| gather.take(item))
+            .map_err(malformed)?;
     }
-    splitter.finish(|item| gather.take(item)).map_err(malformed)?;
-    gather.hand_over().map_err(|Gone| malformed(Stop::Caller(Gone)))?;
+    splitter
+        .finish(|item| gather.take(item))
+        .map_err(malformed)?;
+    gather
+        .hand_over()
+        .map_err(|Gone| malformed(Stop::Caller(Gone)))?;
     Ok(bytes)
 }
 
@@ -171,7 +242,11 @@ impl Gather<'_> {
                 }
                 Ok(())
             }
-            Item::Bad { bytes, offset, reason } => {
+            Item::Bad {
+                bytes,
+                offset,
+                reason,
+            } => {
                 self.hand_over()?;
                 let reason = format!("{reason} at byte {offset}");
                 self.send(Piece::Bad(Bytes::copy_from_slice(bytes), reason))
@@ -210,23 +285,25 @@ enum Waiting {
 
 /// Maps pieces on every core and writes what comes of them in order.
 async fn map(
-    transform: Arc<PluginTransform>,
+    mapper: Arc<Mapper>,
     mut pieces: mpsc::Receiver<Piece>,
     output: &mut Output,
 ) -> Result<(), Error> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut waiting: VecDeque<Waiting> = VecDeque::new();
     loop {
-        let piece = if waiting.len() <= cores { pieces.recv().await } else { None };
+        let piece = if waiting.len() <= cores {
+            pieces.recv().await
+        } else {
+            None
+        };
         match piece {
             Some(Piece::Bad(bytes, reason)) => waiting.push_back(Waiting::Bad(bytes, reason)),
             Some(Piece::Records(records)) => {
-                let transform = transform.clone();
+                let mapper = mapper.clone();
                 waiting.push_back(Waiting::Mapping(tokio::spawn(async move {
-                    match transform.apply("transform", &records).await {
-                        Ok(answers) => Ok((records, answers)),
-                        Err(failure) => Err(Error::internal(failure.to_string())),
-                    }
+                    let answers = mapper.map(&records).await?;
+                    Ok((records, answers))
                 })));
             }
             None => match waiting.pop_front() {
@@ -272,7 +349,9 @@ impl Output {
                 Transformed::Rejected(reason) => self.reject(&record.body, &reason)?,
             }
         }
-        io::stdout().write_all(&lines).map_err(|error| unwritable(&error))?;
+        io::stdout()
+            .write_all(&lines)
+            .map_err(|error| unwritable(&error))?;
         self.show();
         Ok(())
     }
@@ -298,7 +377,11 @@ impl Output {
     fn show(&mut self) {
         if io::stderr().is_terminal() && self.shown.elapsed().as_millis() > 500 {
             self.shown = Instant::now();
-            eprint!("\r{} records, {:.0} MB/s ", self.sums.records, self.rate(self.sums.bytes));
+            eprint!(
+                "\r{} records, {:.0} MB/s ",
+                self.sums.records,
+                self.rate(self.sums.bytes)
+            );
         }
     }
 
@@ -308,7 +391,13 @@ impl Output {
     }
 
     fn finish(self, bytes: u64) -> Done {
-        let Sums { records, events, dropped, rejected, .. } = self.sums;
+        let Sums {
+            records,
+            events,
+            dropped,
+            rejected,
+            ..
+        } = self.sums;
         eprintln!(
             "{records} record(s), {events} event(s), {dropped} dropped, {rejected} rejected, \
              {:.1} MB in {:.2} s ({:.1} MB/s)",

@@ -22,12 +22,12 @@ pub struct LimitsSection {
     pub in_flight: Option<u32>,
     /// Most memory of one call of the plugin. A call that needs more ends, and the next one starts
     /// clean.
-    #[schemars(extend("default" = "64MiB"))]
+    #[schemars(extend("default" = "192MiB"))]
     pub memory: Option<Size>,
-    /// Longest time one call may take, waiting included.
+    /// Longest time one call may take, waiting for the network included, waiting for the sinks not.
     #[schemars(extend("default" = "300s"))]
     pub call_timeout: Option<Period>,
-    /// Longest time a call may compute without once asking the host for anything.
+    /// Longest time a call may compute without handing events over.
     #[schemars(extend("default" = "5s"))]
     pub cpu_timeout: Option<Period>,
     /// Most requests of one call.
@@ -87,7 +87,7 @@ impl Default for Limits {
         Self {
             requests_per_minute: 2000,
             in_flight: 32,
-            memory: 64 << 20,
+            memory: 192 << 20,
             call_timeout: Duration::from_mins(5),
             cpu_timeout: Duration::from_secs(5),
             requests_per_call: 10_000,

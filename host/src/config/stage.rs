@@ -65,9 +65,11 @@ pub struct WasmSection {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "geoip")]
 pub struct GeoipSection {
-    /// A City or Country database (`.mmdb`), seen from the pipeline's folder.
+    /// A City or Country database (`.mmdb`), seen from the pipeline's folder. It is read again when
+    /// the file changes; while there is none, events get no `geo`.
     pub city: Option<String>,
-    /// An ASN database (`.mmdb`), seen from the pipeline's folder.
+    /// An ASN database (`.mmdb`), seen from the pipeline's folder. It is read again when the file
+    /// changes; while there is none, events get no `as`.
     pub asn: Option<String>,
 }
 
@@ -208,17 +210,9 @@ impl WasmSection {
 impl GeoipSection {
     fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Option<StageKind> {
         let file = |key: &str, text: &Option<String>| {
-            text.as_ref().map(|text| {
-                let at = at.key(key);
-                let path = scope.path(&at, text);
-                if !path.is_file() {
-                    let help = "the path is seen from the folder of the pipeline file";
-                    scope
-                        .report
-                        .add(&at, format!("there is no database `{text}`"), help);
-                }
-                path
-            })
+            // Whether the file is there is the stage's to say: it waits for a database that comes
+            // later.
+            text.as_ref().map(|text| scope.path(&at.key(key), text))
         };
         let (city, asn) = (file("city", &self.city), file("asn", &self.asn));
         if city.is_none() && asn.is_none() {

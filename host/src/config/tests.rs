@@ -125,7 +125,8 @@ fn every_fixture_is_refused_with_its_text() {
 fn every_shipped_pipeline_is_good() {
     for entry in std::fs::read_dir(root().join("pipelines")).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|end| end == "yaml") {
+        // One of them is Fluent Bit's.
+        if path.extension().is_some_and(|end| end == "yaml") && !path.ends_with("fluent-bit.yaml") {
             let text = std::fs::read_to_string(&path).unwrap();
             let errors = Config::parse(&path, &text, None).err();
             assert!(errors.is_none(), "{errors:?}");
@@ -222,7 +223,7 @@ fn tenants_override_the_source_and_share_nothing_else() {
     let Auth::OAuth2(auth) = &fabrikam.auth else {
         panic!("oauth2")
     };
-    let auth::Credential::Certificate(certificate) = &auth.credential else {
+    let Credential::Certificate(certificate) = &auth.credential else {
         panic!("certificate")
     };
     assert_eq!(certificate.file, FilePath::new("pipelines/c.pem"));
@@ -242,7 +243,7 @@ fn a_missing_secret_names_tenant_key_and_line() {
     let Auth::Microsoft(auth) = &config.source.tenants[0].auth else {
         panic!("microsoft")
     };
-    let auth::Credential::ClientSecret(secret) = &auth.credential else {
+    let Credential::ClientSecret(secret) = &auth.credential else {
         panic!("secret")
     };
     assert_eq!(
@@ -263,7 +264,7 @@ fn the_rest_of_a_full_file_is_read() {
         ("event.action".to_owned(), vec!["a".into(), "b".into()]),
         ("event.severity".to_owned(), vec![3.into()]),
     ];
-    assert_eq!(*filter, stage::Filter { keep: true, fields });
+    assert_eq!(*filter, Filter { keep: true, fields });
     assert!(matches!(&config.stages[1].kind, StageKind::Wasm(wasm) if wasm.config["x"] == 1));
     let names: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
     assert_eq!(names, ["stdout", "archive"]);

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::task::JoinSet;
 
-use super::{Gate, Shared};
+use super::rfc3339;
+use super::storm::Storm;
+use super::{Gate, ONCE_FAILURES, ONCE_PATIENCE, Shared};
 use crate::clock::millis;
 use crate::event::{Batch, Event, StreamKey};
 use crate::ledger::{Loss, Setback, SplitKey, Taken};
@@ -24,6 +26,10 @@ const TAKE: usize = 128;
 /// Splits that expire within this time are read before all others.
 const URGENT_MS: i64 = 12 * 60 * 60 * 1_000;
 
+/// How long reads under way may go on after a stop. They can hand over no more by then; a slow answer is not
+/// worth waiting for.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+
 /// How often a stream without work looks again, in case a wake-up was for work that is not due yet.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -37,6 +43,7 @@ pub(super) struct Reads {
     running: JoinSet<()>,
     /// Closed while this stream's content cannot be read.
     gate: Arc<Gate>,
+    storm: Arc<Storm>,
 }
 
 impl Reads {
@@ -56,6 +63,7 @@ impl Reads {
             ready: VecDeque::new(),
             running: JoinSet::new(),
             gate: Arc::default(),
+            storm: Arc::default(),
         }
     }
 
@@ -88,16 +96,29 @@ impl Reads {
                 key: self.key.clone(),
                 found: self.found.clone(),
                 gate: self.gate.clone(),
+                storm: self.storm.clone(),
             };
             self.running.spawn(read.run(taken, slot));
         }
         self.put_back().await;
-        while self.running.join_next().await.is_some() {}
+        let running = async { while self.running.join_next().await.is_some() {} };
+        let late = async {
+            self.shared.engine.stop.cancelled().await;
+            tokio::time::sleep(STOP_PATIENCE).await;
+        };
+        // What is dropped here waits for the network; it is read again, from the ledger's word, by the next run.
+        tokio::select! {
+            () = running => {}
+            () = late => {}
+        }
     }
 
     async fn refill(&mut self) {
         let engine = &self.shared.engine;
-        let taken = engine.ledger.take(&self.key, TAKE, URGENT_MS, engine.clock.now_ms()).await;
+        let taken = engine
+            .ledger
+            .take(&self.key, TAKE, URGENT_MS, engine.clock.now_ms())
+            .await;
         match taken {
             Ok(taken) => self.ready.extend(taken),
             Err(error) => tracing::error!(%error, "the ledger cannot be read; trying again"),
@@ -120,13 +141,13 @@ impl Reads {
             }
             return false;
         }
-        let far = engine.clock.now_ms().saturating_add(millis(super::ONCE_PATIENCE));
-        if engine.once && listed && idle && status.next_due_ms.is_some_and(|due| due > far) {
-            self.shared.incomplete(format!(
-                "{}: {} split(s) wait to be read again; they are kept",
-                self.key,
-                status.discovered + status.quarantined
-            ));
+        let wait_ms = status
+            .next_due_ms
+            .map_or(0, |due| due - engine.clock.now_ms());
+        if engine.once && listed && idle && wait_ms > millis(ONCE_PATIENCE) {
+            let (count, until) = (status.discovered, rfc3339(engine.clock.now_ms() + wait_ms));
+            let sentence = format!("{}: {count} split(s) wait until {until}", self.key);
+            self.shared.incomplete(sentence);
             return false;
         }
         let due = status.next_due_ms.map_or(LOOK_AGAIN, |due| {
@@ -149,8 +170,14 @@ impl Reads {
     async fn put_back(&mut self) {
         let engine = &self.shared.engine;
         for taken in self.ready.drain(..) {
-            let key = SplitKey { stream: self.key.clone(), id: taken.split.id };
-            let put = engine.ledger.setback(&key, Setback::Released, engine.clock.now_ms()).await;
+            let key = SplitKey {
+                stream: self.key.clone(),
+                id: taken.split.id,
+            };
+            let put = engine
+                .ledger
+                .setback(&key, Setback::Released, engine.clock.now_ms())
+                .await;
             if let Err(error) = put {
                 tracing::warn!(%error, "a split stays marked as being read until the next start");
             }
@@ -165,23 +192,36 @@ struct Read {
     key: StreamKey,
     found: Arc<Notify>,
     gate: Arc<Gate>,
+    storm: Arc<Storm>,
 }
 
 impl Read {
     async fn run(self, taken: Taken, slot: OwnedSemaphorePermit) {
-        let Taken { split, attempts, quarantined } = taken;
+        let Taken {
+            split,
+            attempts,
+            quarantined,
+        } = taken;
         let engine = &self.shared.engine;
         let output = Arc::new(LineOutput {
             key: self.key.clone(),
             line: engine.line.clone(),
             stop: engine.stop.clone(),
         });
-        let read = self.shared.source.read(&self.stream, &split, attempts, output).await;
+        let read = self
+            .shared
+            .source
+            .read(&self.stream, &split, attempts, output)
+            .await;
         drop(slot);
-        let key = SplitKey { stream: self.key.clone(), id: split.id.clone() };
+        let key = SplitKey {
+            stream: self.key.clone(),
+            id: split.id.clone(),
+        };
         match read {
             Ok(()) => {
                 self.shared.well();
+                self.storm.over();
                 // Refused only when the run is over; the split is then read again by the next one.
                 let _ = engine.line.finish(key).await;
             }
@@ -215,7 +255,7 @@ impl Read {
         if let Some(wait) = wait {
             // Not this split's fault: its attempts do not count, and whatever shares the trouble waits too.
             shared.report(Some(&self.key), failure);
-            if shared.engine.once && wait > super::ONCE_PATIENCE {
+            if shared.engine.once && wait > ONCE_PATIENCE {
                 shared.incomplete(format!("{}: {failure}", self.key));
                 gate.give_up();
             } else {
@@ -228,6 +268,32 @@ impl Read {
             Failure::Cancelled => return Setback::Released,
             _ => {}
         }
+        if let Some(blows) = self.storm.blow() {
+            self.wait_out(failure, blows);
+            return Setback::Released;
+        }
+        self.retry(failure, attempts, quarantined)
+    }
+
+    /// Nothing of this stream can be read: the stream waits, and no split's attempts count.
+    fn wait_out(&self, failure: &Failure, blows: u32) {
+        self.shared.report(Some(&self.key), failure);
+        if self.gate.wait().is_some() {
+            return;
+        }
+        self.storm.wait();
+        if self.shared.engine.once && blows >= ONCE_FAILURES {
+            self.shared.incomplete(format!("{}: {failure}", self.key));
+            self.gate.give_up();
+        } else {
+            self.gate.close(schedule::storm_wait(blows));
+        }
+    }
+
+    /// A failure of the split itself: again soon, and after too many set aside.
+    fn retry(&self, failure: &Failure, attempts: u32, quarantined: bool) -> Setback {
+        let shared = &self.shared;
+        let reason = failure.to_string();
         if attempts < QUARANTINE_AFTER && !quarantined {
             tracing::debug!(place = %self.key, attempts, %reason, "a split will be read again");
             let after = match failure {
@@ -235,7 +301,10 @@ impl Read {
                 _ => None,
             };
             let not_before_ms = shared.later(schedule::split_wait(attempts, after));
-            return Setback::Retry { not_before_ms, reason };
+            return Setback::Retry {
+                not_before_ms,
+                reason,
+            };
         }
         if !quarantined {
             tracing::error!(tenant = %shared.id, stream = %self.key.stream, attempts, %reason,
@@ -243,14 +312,19 @@ impl Read {
             shared.change(|outcome| outcome.quarantined += 1);
         }
         let not_before_ms = shared.later(schedule::quarantine_wait(attempts));
-        Setback::Quarantine { not_before_ms, reason }
+        Setback::Quarantine {
+            not_before_ms,
+            reason,
+        }
     }
 
     async fn settle(&self, key: &SplitKey, setback: Setback) {
         let engine = &self.shared.engine;
         let mut failures = 0;
-        while let Err(error) =
-            engine.ledger.setback(key, setback.clone(), engine.clock.now_ms()).await
+        while let Err(error) = engine
+            .ledger
+            .setback(key, setback.clone(), engine.clock.now_ms())
+            .await
         {
             tracing::error!(%error, "the ledger cannot be written; trying again");
             failures += 1;
@@ -272,7 +346,10 @@ struct LineOutput {
 #[async_trait]
 impl Output for LineOutput {
     async fn emit(&self, events: Vec<Event>) -> Result<(), Closed> {
-        let batch = Batch { stream: self.key.clone(), events };
+        let batch = Batch {
+            stream: self.key.clone(),
+            events,
+        };
         tokio::select! {
             accepted = self.line.accept(batch) => accepted,
             () = self.stop.cancelled() => Err(Closed),

@@ -21,7 +21,13 @@ pub(super) async fn run(shared: Arc<Shared>, stream: Stream) {
     let key = StreamKey::new(&shared.id, &stream.name);
     let found = Arc::new(Notify::new());
     let (listed, listing) = watch::channel(false);
-    let reads = Reads::new(shared.clone(), stream.clone(), key.clone(), found.clone(), listing);
+    let reads = Reads::new(
+        shared.clone(),
+        stream.clone(),
+        key.clone(),
+        found.clone(),
+        listing,
+    );
     let listing = list(&shared, &stream, &key, &found, listed);
     tokio::join!(listing, reads.run());
 }
@@ -57,7 +63,10 @@ async fn list(
                 if let Pause::Tenant(wait) = schedule::pause(&failure, failures) {
                     shared.gate.close(wait);
                 }
-                if !shared.wait_or_give_up(Some(key), &failure, &mut failures).await {
+                if !shared
+                    .wait_or_give_up(Some(key), &failure, &mut failures)
+                    .await
+                {
                     break;
                 }
             }
@@ -69,11 +78,7 @@ async fn list(
 }
 
 /// One listing, committed with its state before anything of it is read.
-async fn discover(
-    shared: &Arc<Shared>,
-    stream: &Stream,
-    key: &StreamKey,
-) -> Result<Next, Failure> {
+async fn discover(shared: &Arc<Shared>, stream: &Stream, key: &StreamKey) -> Result<Next, Failure> {
     let ledger = &shared.engine.ledger;
     let trouble = |error: crate::error::Error| Failure::Retry {
         after: None,
@@ -81,17 +86,33 @@ async fn discover(
         reason: error.to_string(),
     };
     let state = ledger.state(key).await.map_err(trouble)?;
-    let Discovery { splits, next, watermark_ms, gaps, state } =
-        shared.source.discover(stream, state).await?;
+    let Discovery {
+        splits,
+        next,
+        watermark_ms,
+        gaps,
+        state,
+    } = shared.source.discover(stream, state).await?;
     let lost = gaps.clone();
     let unchanged = state.is_empty();
-    let found = Found { splits, state, watermark_ms, gaps };
-    let new =
-        ledger.discovered(key, found, shared.engine.clock.now_ms()).await.map_err(trouble)?;
+    let found = Found {
+        splits,
+        state,
+        watermark_ms,
+        gaps,
+    };
+    let new = ledger
+        .discovered(key, found, shared.engine.clock.now_ms())
+        .await
+        .map_err(trouble)?;
     shared.change(|outcome| outcome.discovered += new);
     shared.well();
     lost.iter().for_each(|loss| shared.declare(loss));
     // With nothing new and the same state the next call would do the same again, for ever and at full speed.
     let stuck = next == Next::Again && new == 0 && unchanged;
-    Ok(if stuck { Next::At(shared.engine.clock.now_ms()) } else { next })
+    Ok(if stuck {
+        Next::At(shared.engine.clock.now_ms())
+    } else {
+        next
+    })
 }

@@ -79,8 +79,7 @@ impl Committer {
         let mut wait = RETRY.0;
         if !group.refused.is_empty() {
             let positions = loop {
-                let append = || self.dead_letter.append(&group.refused);
-                match tokio::task::block_in_place(append) {
+                match self.dead_letter.append(&group.refused).await {
                     Ok(positions) => break positions,
                     Err(error) => {
                         tracing::error!(%error, "dead letters cannot be kept; everything waits");
@@ -91,8 +90,10 @@ impl Committer {
             };
             group.commit.positions.extend(positions);
         }
-        while let Err(error) =
-            self.ledger.commit(group.commit.clone(), self.clock.now_ms()).await
+        while let Err(error) = self
+            .ledger
+            .commit(group.commit.clone(), self.clock.now_ms())
+            .await
         {
             tracing::error!(%error, "the ledger cannot be written; everything waits");
             tokio::time::sleep(wait).await;
@@ -111,14 +112,18 @@ impl Committer {
         }
         drop(totals);
         self.totals.bytes.fetch_add(group.bytes, Ordering::Relaxed);
-        self.totals.splits.fetch_add(group.commit.delivered.len() as u64, Ordering::Relaxed);
+        self.totals
+            .splits
+            .fetch_add(group.commit.delivered.len() as u64, Ordering::Relaxed);
         self.done.send_replace(group.end + 1);
     }
 }
 
 /// Whether every sink has answered already; keeps the answers where they are.
 fn acknowledged(job: &mut Job) -> bool {
-    job.acks.iter().all(|ack| !ack.is_empty() || ack.is_terminated())
+    job.acks
+        .iter()
+        .all(|ack| !ack.is_empty() || ack.is_terminated())
 }
 
 impl Group {
@@ -126,13 +131,23 @@ impl Group {
     /// item may be committed, nor anything after it.
     async fn add(&mut self, job: Job) -> bool {
         let Job { ticket, item, acks } = job;
-        let Item { stream, batch, mut rejected, identities, delivered, mut counts, room } = item;
+        let Item {
+            stream,
+            batch,
+            mut rejected,
+            identities,
+            delivered,
+            mut counts,
+            room,
+        } = item;
         let mut refused = BTreeSet::new();
         for ack in acks {
             let Ok(ack) = ack.await else { return false };
             let Some(batch) = &batch else { continue };
             for (index, reason) in ack.refused {
-                let Some(event) = batch.events.get(index) else { continue };
+                let Some(event) = batch.events.get(index) else {
+                    continue;
+                };
                 let by = format!("sink {}", ack.sink);
                 rejected.push(refuse(&stream, &by, event.clone(), reason));
                 refused.insert(index);

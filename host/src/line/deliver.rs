@@ -81,7 +81,11 @@ fn acknowledge(name: &str, written: Written, acks: Vec<oneshot::Sender<Ack>>) {
             .collect();
         let positions = positions.next().unwrap_or_default();
         // Nobody waits for it any more when the run is over.
-        let _ = ack.send(Ack { sink: name.to_owned(), refused, positions });
+        let _ = ack.send(Ack {
+            sink: name.to_owned(),
+            refused,
+            positions,
+        });
     }
 }
 

@@ -40,14 +40,20 @@ fn folder() -> Option<PathBuf> {
         None => PathBuf::from(std::env::var_os("HOME")?).join(".cache"),
     };
     let folder = base.join("sluicegate");
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).ok()?;
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&folder)
+        .ok()?;
     ours(&folder).then_some(folder)
 }
 
 /// Whether a path belongs to this process's user and nobody else can write to it.
 fn ours(path: &Path) -> bool {
     // The owner of our own process's entry is the effective user; no need for unsafe calls.
-    let Ok(process) = fs::metadata("/proc/self") else { return false };
+    let Ok(process) = fs::metadata("/proc/self") else {
+        return false;
+    };
     fs::symlink_metadata(path).is_ok_and(|found| {
         !found.file_type().is_symlink() && found.uid() == process.uid() && found.mode() & 0o022 == 0
     })
@@ -59,17 +65,26 @@ fn load(engine: &Engine, path: &Path) -> Option<Component> {
     }
     // SAFETY: the file stands in a folder and under a name that only this user can write (`ours`), and was
     // written by `store` below, whole or not at all.
-    #[allow(unsafe_code, reason = "loading machine code cannot be checked by the compiler")]
+    #[allow(
+        unsafe_code,
+        reason = "loading machine code cannot be checked by the compiler"
+    )]
     let loaded = unsafe { Component::deserialize_file(engine, path) };
-    loaded.inspect_err(|error| tracing::debug!(%error, "compiled code does not load; compiling")).ok()
+    loaded
+        .inspect_err(|error| tracing::debug!(%error, "compiled code does not load; compiling"))
+        .ok()
 }
 
 /// Writes beside and renames, so that a crash leaves no half file under the name.
 fn store(component: &Component, path: &Path) -> std::io::Result<()> {
     let code = component.serialize().map_err(std::io::Error::other)?;
     let beside = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file =
-        fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)?;
     std::io::Write::write_all(&mut file, &code)?;
     file.sync_all()?;
     fs::rename(&beside, path)

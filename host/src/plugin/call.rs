@@ -79,7 +79,11 @@ impl PluginSource {
     /// Runs a plugin for a tenant.
     pub fn new(plugin: Arc<Plugin>, context: TenantContext) -> Self {
         let config = serde_json::Value::Object(context.config.clone()).to_string();
-        Self { plugin, context, config }
+        Self {
+            plugin,
+            context,
+            config,
+        }
     }
 
     /// The tenant's way out, for its counters.
@@ -93,7 +97,13 @@ impl PluginSource {
     }
 
     async fn start(&self, setting: Setting<'_>) -> Result<Started, Failure> {
-        let Setting { function, stream, priority, state, output } = setting;
+        let Setting {
+            function,
+            stream,
+            priority,
+            state,
+            output,
+        } = setting;
         let Some(pre) = &self.plugin.source else {
             let reason = format!("plugin `{}` exports no `source`", self.plugin.name);
             return Err(Failure::Misconfigured(reason));
@@ -110,7 +120,9 @@ impl PluginSource {
         let hooks = HttpHooks {
             place: format!("plugin `{name}`, {place}"),
             egress: Some(self.context.egress.clone()),
-            quota_key: stream.map(|stream| stream.quota_key.clone()).unwrap_or_default(),
+            quota_key: stream
+                .map(|stream| stream.quota_key.clone())
+                .unwrap_or_default(),
             priority,
             requests_left: limits.requests,
             response_bytes: limits.response_bytes,
@@ -126,10 +138,23 @@ impl PluginSource {
         });
         let log = GuestLog::new(name, place, limits.log_lines);
         let clock = &self.context.clock;
-        let call = Call { hooks, output, log, state, cpu, ..bare(clock) };
+        let call = Call {
+            hooks,
+            output,
+            log,
+            state,
+            cpu,
+            ..bare(clock)
+        };
         let mut store = self.plugin.sandbox.store(call, limits);
         match bounded(&wall, pre.instantiate_async(&mut store)).await {
-            Some(Ok(world)) => Ok(Started { world, store, wall, trouble, function }),
+            Some(Ok(world)) => Ok(Started {
+                world,
+                store,
+                wall,
+                trouble,
+                function,
+            }),
             ended => Err(self.fault(function, ended.map(Result::err), &store)),
         }
     }
@@ -168,11 +193,21 @@ impl PluginSource {
             }
             None => return Err(self.fault(started.function, None, &started.store)),
         };
-        let noted = started.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let noted = started
+            .trouble
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         Err(match (failure, noted) {
             (Failure::Cancelled, _) => Failure::Cancelled,
             // The plugin's own sentence names what it was doing; only a stronger reason replaces it.
-            (own @ Failure::Retry { .. }, Some(Failure::Retry { affects: Scope::Split, .. })) => own,
+            (
+                own @ Failure::Retry { .. },
+                Some(Failure::Retry {
+                    affects: Scope::Split,
+                    ..
+                }),
+            ) => own,
             (_, Some(noted)) => noted,
             (own, None) => own,
         })
@@ -258,7 +293,10 @@ impl Source for PluginSource {
         let answer = bounded(&started.wall, call).await;
         let found = self.answer(&started, answer)?;
         if found.len() > STREAMS {
-            let reason = format!("it names {} streams; at most {STREAMS} are allowed", found.len());
+            let reason = format!(
+                "it names {} streams; at most {STREAMS} are allowed",
+                found.len()
+            );
             return Err(Failure::Internal(reason));
         }
         let mut streams: Vec<Stream> = Vec::with_capacity(found.len());
@@ -289,8 +327,12 @@ impl Source for PluginSource {
         };
         let mut started = self.start(setting).await?;
         let source = started.world.sluicegate_plugin_source();
-        let call =
-            source.call_discover(&mut started.store, &self.config, &stream.name, self.limits());
+        let call = source.call_discover(
+            &mut started.store,
+            &self.config,
+            &stream.name,
+            self.limits(),
+        );
         let answer = bounded(&started.wall, call).await;
         let found = self.answer(&started, answer)?;
         let changes = std::mem::take(&mut started.store.data_mut().state).into_changes();
@@ -322,8 +364,13 @@ impl Source for PluginSource {
             weight: split.weight,
         };
         let source = started.world.sluicegate_plugin_source();
-        let call =
-            source.call_read(&mut started.store, &config, &stream.name, &split, self.limits());
+        let call = source.call_read(
+            &mut started.store,
+            &config,
+            &stream.name,
+            &split,
+            self.limits(),
+        );
         let answer = bounded(&started.wall, call).await;
         self.answer(&started, answer)
     }
@@ -337,11 +384,18 @@ impl PluginSource {
         found: exports::Discovery,
         state: BTreeMap<String, Option<Vec<u8>>>,
     ) -> Result<Discovery, Failure> {
-        let exports::Discovery { splits, next, watermark, gaps } = found;
+        let exports::Discovery {
+            splits,
+            next,
+            watermark,
+            gaps,
+        } = found;
         let (count, most) = (splits.len(), self.context.limits.splits);
         if count > most as usize {
             let rule = format!("at most {most} are allowed (`limits.splits_per_call`)");
-            return Err(Failure::Internal(format!("it found {count} splits; {rule}")));
+            return Err(Failure::Internal(format!(
+                "it found {count} splits; {rule}"
+            )));
         }
         let key = StreamKey::new(&self.context.tenant, &stream.name);
         let declared_ms = self.context.clock.now_ms();
@@ -368,7 +422,13 @@ impl PluginSource {
 }
 
 fn checked(split: exports::Split) -> Result<Split, Failure> {
-    let exports::Split { id, payload, created, expires, weight } = split;
+    let exports::Split {
+        id,
+        payload,
+        created,
+        expires,
+        weight,
+    } = split;
     if !(1..=SPLIT_ID_BYTES).contains(&id.len()) || payload.len() > SPLIT_PAYLOAD_BYTES {
         return Err(Failure::Internal(format!(
             "a split's id has 1 to {SPLIT_ID_BYTES} bytes and its payload at most \
@@ -377,14 +437,24 @@ fn checked(split: exports::Split) -> Result<Split, Failure> {
             payload.len()
         )));
     }
-    Ok(Split { id, payload, created_ms: created, expires_ms: expires, weight })
+    Ok(Split {
+        id,
+        payload,
+        created_ms: created,
+        expires_ms: expires,
+        weight,
+    })
 }
 
 impl From<wit::Failure> for Failure {
     fn from(failure: wit::Failure) -> Self {
         let sentence = |text: String| crate::capability::log::escape(&text, 1_024);
         match failure {
-            wit::Failure::Retry(wit::Retry { after_ms, affects, reason }) => Self::Retry {
+            wit::Failure::Retry(wit::Retry {
+                after_ms,
+                affects,
+                reason,
+            }) => Self::Retry {
                 after: after_ms.map(Duration::from_millis),
                 affects: match affects {
                     wit::Scope::Split => Scope::Split,
@@ -423,7 +493,10 @@ impl Bare {
     pub async fn start(plugin: &Plugin, export: Export, limits: &Limits) -> Result<Self, Error> {
         let clock: SharedClock = Arc::new(SystemClock);
         let log = GuestLog::new(&plugin.name, String::new(), limits.log_lines);
-        let call = Call { log, ..bare(&clock) };
+        let call = Call {
+            log,
+            ..bare(&clock)
+        };
         let mut store = plugin.sandbox.store(call, limits);
         let wall = WallBudget::start(BARE_WALL);
         let world = match (export, &plugin.source, &plugin.transform) {
@@ -433,14 +506,22 @@ impl Bare {
             (Export::Transform, _, Some(pre)) => bounded(&wall, pre.instantiate_async(&mut store))
                 .await
                 .map(|made| made.map(World::Transform)),
-            _ => return Err(incompatible(&plugin.name, "it does not export what is asked of it")),
+            _ => {
+                return Err(incompatible(
+                    &plugin.name,
+                    "it does not export what is asked of it",
+                ));
+            }
         };
         let why = match world {
             Some(Ok(world)) => return Ok(Self { world, store, wall }),
             Some(Err(error)) => explain(&error, store.data(), limits),
             None => too_long(),
         };
-        Err(Error::config(format!("plugin `{}` does not start: {why}", plugin.name)))
+        Err(Error::config(format!(
+            "plugin `{}` does not start: {why}",
+            plugin.name
+        )))
     }
 
     /// The answer of a call, or what ended it.
@@ -456,7 +537,9 @@ impl Bare {
             Some(Err(error)) => explain(&error, self.store.data(), limits),
             None => too_long(),
         };
-        Err(Error::config(format!("plugin `{plugin}` was stopped in `{function}`: {why}")))
+        Err(Error::config(format!(
+            "plugin `{plugin}` was stopped in `{function}`: {why}"
+        )))
     }
 }
 

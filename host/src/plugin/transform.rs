@@ -64,10 +64,19 @@ impl PluginTransform {
         clock: SharedClock,
     ) -> Result<Self, Error> {
         if !plugin.is_transform() {
-            return Err(super::incompatible(&plugin.name, "it exports no `transform`"));
+            return Err(super::incompatible(
+                &plugin.name,
+                "it exports no `transform`",
+            ));
         }
         let kept = Mutex::default();
-        Ok(Self { plugin, config, limits, clock, kept })
+        Ok(Self {
+            plugin,
+            config,
+            limits,
+            clock,
+            kept,
+        })
     }
 
     /// Transforms events of one tenant; one answer for each.
@@ -99,11 +108,18 @@ impl PluginTransform {
     }
 
     fn fault(&self, why: &str) -> Failure {
-        Failure::Fault(format!("plugin `{}` was stopped in `apply`: {why}", self.plugin.name))
+        Failure::Fault(format!(
+            "plugin `{}` was stopped in `apply`: {why}",
+            self.plugin.name
+        ))
     }
 
     async fn instance(&self) -> Result<Instance, Failure> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let kept = self
+            .kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
         if let Some(mut instance) = kept {
             self.plugin.sandbox.rearm(&mut instance.store, &self.limits);
             return Ok(instance);
@@ -112,10 +128,17 @@ impl PluginTransform {
             return Err(self.fault("it exports no `transform`"));
         };
         let log = GuestLog::new(&self.plugin.name, String::new(), self.limits.log_lines);
-        let call = Call { log, ..bare(&self.clock) };
+        let call = Call {
+            log,
+            ..bare(&self.clock)
+        };
         let mut store = self.plugin.sandbox.store(call, &self.limits);
         match pre.instantiate_async(&mut store).await {
-            Ok(world) => Ok(Instance { world, store, calls: 0 }),
+            Ok(world) => Ok(Instance {
+                world,
+                store,
+                calls: 0,
+            }),
             Err(error) => Err(self.fault(&explain(&error, store.data(), &self.limits))),
         }
     }
@@ -137,7 +160,11 @@ impl PluginTransform {
         verdicts: Vec<exports::Verdict>,
     ) -> Result<Vec<Transformed>, Failure> {
         // What comes of a batch may be larger than it, or hold more events.
-        let limits = Limits { batch_bytes: u32::MAX, batch_events: u32::MAX, ..self.limits.clone() };
+        let limits = Limits {
+            batch_bytes: u32::MAX,
+            batch_events: u32::MAX,
+            ..self.limits.clone()
+        };
         let made = output::events(tenant, batch, &limits).map_err(|rule| self.fault(&rule))?;
         if verdicts.len() != events.len() {
             let (got, owed) = (verdicts.len(), events.len());
@@ -156,7 +183,9 @@ impl PluginTransform {
             answers.push(match verdict {
                 exports::Verdict::Keep => {
                     let mut taken = take(1)?;
-                    taken.iter_mut().for_each(|made| made.identity = event.identity);
+                    taken
+                        .iter_mut()
+                        .for_each(|made| made.identity = event.identity);
                     Transformed::Events(taken)
                 }
                 exports::Verdict::Many(count) => {
@@ -180,11 +209,20 @@ impl PluginTransform {
 
 /// One buffer and an index into it.
 fn pack(events: &[Event]) -> wit::Batch {
-    let size = events.iter().map(|event| event.id.len() + event.body.len()).sum();
+    let size = events
+        .iter()
+        .map(|event| event.id.len() + event.body.len())
+        .sum();
     let mut bytes = BytesMut::with_capacity(size);
     let mut entries = Vec::with_capacity(events.len());
     for event in events {
-        let Event { id, fingerprint, time_ms, body, .. } = event;
+        let Event {
+            id,
+            fingerprint,
+            time_ms,
+            body,
+            ..
+        } = event;
         bytes.put_slice(id.as_bytes());
         bytes.put_slice(body);
         entries.push(wit::Entry {
@@ -194,7 +232,10 @@ fn pack(events: &[Event]) -> wit::Batch {
             time: *time_ms,
         });
     }
-    wit::Batch { bytes: bytes.into(), entries }
+    wit::Batch {
+        bytes: bytes.into(),
+        entries,
+    }
 }
 
 /// A length on the wire; what is too long for it fails the check on the other side.
@@ -223,8 +264,14 @@ impl Stage for TransformStage {
                 }
             }
         }
-        let rejected = events.into_iter().map(|event| (event, last.clone())).collect();
-        Staged { rejected, ..Staged::default() }
+        let rejected = events
+            .into_iter()
+            .map(|event| (event, last.clone()))
+            .collect();
+        Staged {
+            rejected,
+            ..Staged::default()
+        }
     }
 }
 

@@ -3,14 +3,13 @@
 //! Acknowledged after `fsync`. The file's length is committed with the events; after a crash `recover`
 //! cuts off what was written beyond it, and the line sends that again. Bodies are never parsed.
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
 
 use async_trait::async_trait;
 
 use super::{Positions, Sink, Written, lines};
-use crate::append_file::{AppendFile, Mark};
-use crate::error::{At as _, Error};
+use crate::append_file::{AppendFile, AppendTask};
+use crate::error::Error;
 use crate::event::Batch;
 
 /// The group may read, others may not: audit events name people.
@@ -20,51 +19,18 @@ const FILE_MODE: u32 = 0o640;
 #[derive(Debug)]
 pub struct FileSink {
     name: String,
-    path: PathBuf,
-    /// Shared with the blocking thread that writes; never waited for, since `write` comes from one task.
-    file: Arc<Mutex<AppendFile>>,
+    file: AppendTask,
 }
 
 impl FileSink {
     /// A sink called `name` that appends to `path`.
     pub fn new(name: impl Into<String>, path: impl AsRef<Path>) -> Self {
-        let path = path.as_ref().to_path_buf();
-        let file = Arc::new(Mutex::new(AppendFile::new(&path, FILE_MODE)));
+        let name = name.into();
+        let file = AppendFile::new(path.as_ref(), FILE_MODE);
         Self {
-            name: name.into(),
-            path,
-            file,
+            file: AppendTask::new(format!("sink `{name}`"), file),
+            name,
         }
-    }
-
-    fn end_name(&self) -> String {
-        format!("file {} end", self.path.display())
-    }
-
-    fn inode_name(&self) -> String {
-        format!("file {} inode", self.path.display())
-    }
-
-    fn positions(&self, mark: Option<Mark>) -> Positions {
-        mark.map_or_else(Positions::new, |mark| {
-            Positions::from([(self.end_name(), mark.end), (self.inode_name(), mark.inode)])
-        })
-    }
-
-    async fn with_file(
-        &self,
-        work: impl FnOnce(&mut AppendFile) -> Result<Option<Mark>, Error> + Send + 'static,
-    ) -> Result<Positions, Error> {
-        let file = Arc::clone(&self.file);
-        let worked = tokio::task::spawn_blocking(move || {
-            // A panic while writing leaves a length that the next call compares with the file's own.
-            work(&mut file.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        let mark = worked
-            .await
-            .unwrap_or_else(|error| Err(Error::internal(format!("writing ended early: {error}"))))
-            .at(format!("sink `{}`", self.name))?;
-        Ok(self.positions(mark))
     }
 }
 
@@ -75,34 +41,22 @@ impl Sink for FileSink {
     }
 
     fn position_names(&self) -> Vec<String> {
-        vec![self.end_name(), self.inode_name()]
+        self.file.position_names()
     }
 
     async fn recover(&mut self, committed: &Positions) -> Result<Positions, Error> {
-        let mark = match (
-            committed.get(&self.end_name()),
-            committed.get(&self.inode_name()),
-        ) {
-            (Some(&end), Some(&inode)) => Some(Mark { end, inode }),
-            _ => None,
-        };
-        self.with_file(move |file| file.recover(mark)).await
+        self.file.recover(committed).await
     }
 
     async fn write(&mut self, batches: &[Batch]) -> Result<Written, Error> {
         let piece = lines(batches);
         let total = piece.len() as u64;
-        let end = self.with_file(move |file| file.append(&piece)).await?;
+        let end = self.file.append(piece).await?;
         // The file ends after each batch where it ends after all, less what came behind the batch.
-        let start = end.get(&self.end_name()).map(|end| end.saturating_sub(total));
-        let mut written = 0;
+        let mut behind = total;
         let positions = batches.iter().map(|batch| {
-            written += batch.bytes() as u64 + batch.events.len() as u64;
-            let mut position = end.clone();
-            if let (Some(start), Some(end)) = (start, position.get_mut(&self.end_name())) {
-                *end = start + written;
-            }
-            position
+            behind -= batch.bytes() as u64 + batch.events.len() as u64;
+            self.file.before_end(&end, behind)
         });
         Ok(Written {
             refused: Vec::new(),

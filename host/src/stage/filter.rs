@@ -41,15 +41,27 @@ struct Field {
 impl FilterStage {
     /// A filter on one field; the options are checked here, once.
     pub fn new(options: FilterStageOptions) -> Result<Self, Error> {
-        let FilterStageOptions { field, equals, keep } = options;
-        Ok(Self { fields: vec![Field::new(field, equals)?], keep })
+        let FilterStageOptions {
+            field,
+            equals,
+            keep,
+        } = options;
+        Ok(Self {
+            fields: vec![Field::new(field, equals)?],
+            keep,
+        })
     }
 
     /// The filter that a pipeline describes.
     pub fn of(filter: &crate::config::Filter) -> Result<Self, Error> {
         let fields = filter.fields.iter().cloned();
-        let fields: Result<_, Error> = fields.map(|(name, equals)| Field::new(name, equals)).collect();
-        Ok(Self { fields: fields?, keep: filter.keep })
+        let fields: Result<_, Error> = fields
+            .map(|(name, equals)| Field::new(name, equals))
+            .collect();
+        Ok(Self {
+            fields: fields?,
+            keep: filter.keep,
+        })
     }
 
     fn matches(&self, body: &[u8]) -> Result<bool, serde_json::Error> {

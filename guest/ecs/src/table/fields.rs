@@ -174,6 +174,10 @@ fields! {
     UserTargetId ["user" "target"] "id" Keyword
         "directory: `ObjectId`; Teams: `ObjectId` of a deleted user"
     UserTargetName ["user" "target"] "name" Keyword "`user.target.id`"
+    UserAgentDeviceName ["user_agent" "device"] "name" Keyword
+        "`Other` for an empty `UserAgent`; else the stage `user_agent`"
+    UserAgentName ["user_agent"] "name" Keyword
+        "`Other` for an empty `UserAgent`; else the stage `user_agent`"
     UserAgentOriginal ["user_agent"] "original" Keyword
         "`UserAgent`, else `ExtendedProperties.UserAgent`, else `additionalDetails.User-Agent`"
 }
@@ -270,9 +274,27 @@ pub const AUDIT: &[(&str, IndexType)] = &[
     ("SharePointMetaData", IndexType::Flattened),
 ];
 
-/// What the stages `geo` and `user_agent` add behind this crate.
+/// What the stages `geoip` and `user_agent` add behind this crate.
 #[rustfmt::skip]
 pub const ENRICHED: &[(&str, IndexType)] = &[
+    ("client.as.number", IndexType::Long),
+    ("client.as.organization.name", IndexType::Keyword),
+    ("client.geo.city_name", IndexType::Keyword),
+    ("client.geo.continent_name", IndexType::Keyword),
+    ("client.geo.country_iso_code", IndexType::Keyword),
+    ("client.geo.country_name", IndexType::Keyword),
+    ("client.geo.location", IndexType::GeoPoint),
+    ("client.geo.region_iso_code", IndexType::Keyword),
+    ("client.geo.region_name", IndexType::Keyword),
+    ("destination.as.number", IndexType::Long),
+    ("destination.as.organization.name", IndexType::Keyword),
+    ("destination.geo.city_name", IndexType::Keyword),
+    ("destination.geo.continent_name", IndexType::Keyword),
+    ("destination.geo.country_iso_code", IndexType::Keyword),
+    ("destination.geo.country_name", IndexType::Keyword),
+    ("destination.geo.location", IndexType::GeoPoint),
+    ("destination.geo.region_iso_code", IndexType::Keyword),
+    ("destination.geo.region_name", IndexType::Keyword),
     ("source.as.number", IndexType::Long),
     ("source.as.organization.name", IndexType::Keyword),
     ("source.geo.city_name", IndexType::Keyword),
@@ -282,8 +304,6 @@ pub const ENRICHED: &[(&str, IndexType)] = &[
     ("source.geo.location", IndexType::GeoPoint),
     ("source.geo.region_iso_code", IndexType::Keyword),
     ("source.geo.region_name", IndexType::Keyword),
-    ("user_agent.device.name", IndexType::Keyword),
-    ("user_agent.name", IndexType::Keyword),
     ("user_agent.os.full", IndexType::Keyword),
     ("user_agent.os.name", IndexType::Keyword),
     ("user_agent.os.version", IndexType::Keyword),

@@ -49,8 +49,19 @@ impl Guard {
             body
         };
         let sleep = Box::pin(tokio::time::sleep(idle));
-        let body = Watched { body, left: most_bytes, most_bytes, idle, sleep, waiting: false, permits };
-        Self { parts, body: body.boxed_unsync() }
+        let body = Watched {
+            body,
+            left: most_bytes,
+            most_bytes,
+            idle,
+            sleep,
+            waiting: false,
+            permits,
+        };
+        Self {
+            parts,
+            body: body.boxed_unsync(),
+        }
     }
 
     pub fn status(&self) -> StatusCode {
@@ -68,10 +79,15 @@ impl Guard {
     /// Reads up to `most` bytes and gives them beside the response; what is longer is cut, since only error
     /// answers are looked at.
     pub async fn peek(self, most: usize) -> Result<(Response<WasiBody>, Bytes), HttpError> {
-        let Self { mut parts, mut body } = self;
+        let Self {
+            mut parts,
+            mut body,
+        } = self;
         let mut bytes = BytesMut::new();
         while bytes.len() < most {
-            let Some(frame) = body.frame().await else { break };
+            let Some(frame) = body.frame().await else {
+                break;
+            };
             if let Ok(data) = frame?.into_data() {
                 bytes.extend_from_slice(&data);
             }
@@ -106,7 +122,10 @@ struct Watched {
     idle: Duration,
     sleep: Pin<Box<Sleep>>,
     waiting: bool,
-    #[expect(dead_code, reason = "held so that the request counts as in flight until its end")]
+    #[expect(
+        dead_code,
+        reason = "held so that the request counts as in flight until its end"
+    )]
     permits: (Permit, GlobalPermit),
 }
 

@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode};
@@ -18,6 +18,8 @@ const DATABASE: &str = "ledger.db";
 const LOCK: &str = "ledger.lock";
 /// Made when the running program met damage, so that the next start looks closely.
 const SUSPECT: &str = "ledger.suspect";
+/// The number of the last durable transaction: tells when an older database was put back.
+const SEQUENCE: &str = "ledger.sequence";
 const QUARANTINE: &str = "quarantine";
 /// A disk that damages so many databases needs a person.
 const QUARANTINE_LIMIT: u32 = 1000;
@@ -30,6 +32,7 @@ pub(super) struct Home {
     _lock: File,
     /// Whether an earlier run left its lock file behind: then a database must be there too.
     used_before: bool,
+    sequence: File,
 }
 
 /// Why a database could not be opened.
@@ -63,11 +66,23 @@ impl Home {
             .open(&path)
             .map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                directory: directory.to_path_buf(),
-                _lock: lock,
-                used_before,
-            }),
+            Ok(()) => {
+                let sequence = OpenOptions::new()
+                    .create(true)
+                    .truncate(false)
+                    .read(true)
+                    .write(true)
+                    .mode(0o600)
+                    .open(directory.join(SEQUENCE))
+                    .map_err(failed)?;
+                let directory = directory.to_path_buf();
+                Ok(Self {
+                    directory,
+                    _lock: lock,
+                    used_before,
+                    sequence,
+                })
+            }
             Err(TryLockError::WouldBlock) => {
                 Err(Error::temporary("the ledger is in use by another process")
                     .at(format!("`{}`", directory.display()))
@@ -79,37 +94,60 @@ impl Home {
         }
     }
 
-    /// Opens the database, with what was wrong when an earlier one had to be set aside.
+    /// Opens the database, with what was wrong when it knows less than it should.
     pub(super) fn open(&self) -> Result<(Connection, Option<String>), Error> {
-        let existed = self.database().exists();
-        let (db, alarm) = match self.try_open() {
-            Ok(db) if existed || !self.used_before => (db, None),
-            Ok(db) => (
-                db,
-                Some(format!("`{}` is missing", self.database().display())),
-            ),
+        let missing = self.used_before && !self.database().exists();
+        let missing = missing.then(|| format!("`{}` is missing", self.database().display()));
+        let (db, damaged) = match self.try_open() {
+            Ok(db) => (db, None),
             Err(Trouble::Other(error)) => return Err(error),
             Err(Trouble::Damaged(reason)) => {
                 let kept = self.quarantine()?;
-                let alarm = format!(
-                    "the database is damaged ({reason}), kept as `{}`",
-                    kept.display()
-                );
-                match self.try_open() {
-                    Ok(db) => (db, Some(alarm)),
-                    Err(Trouble::Other(error)) => return Err(error),
-                    Err(Trouble::Damaged(again)) => {
-                        return Err(Error::unavailable(format!(
-                            "a new ledger is damaged: {again}"
-                        ))
-                        .at(format!("`{}`", self.directory.display()))
-                        .help("check the disk, or set `state.path` to another"));
-                    }
-                }
+                let kept = kept.display();
+                let alarm = format!("the database is damaged ({reason}), kept as `{kept}`");
+                (self.open_anew()?, Some(alarm))
             }
         };
+        let rewound = self.rewound(&db)?;
+        let alarm = missing.or(damaged).or(rewound);
         sync_directory(&self.directory).map_err(|error| self.io(&error))?;
         Ok((db, alarm))
+    }
+
+    /// Notes the number of a durable transaction, after it. Not synced: after a power cut the note may be
+    /// older than the database, never newer.
+    pub(super) fn note(&self, sequence: Option<i64>) {
+        let Some(sequence) = sequence else { return };
+        // Best effort: without a note an older database goes unnoticed, and is correct all the same.
+        drop(
+            self.sequence
+                .write_all_at(format!("{sequence:020}\n").as_bytes(), 0),
+        );
+    }
+
+    /// Whether the database is older than the note beside it, which is then corrected: one alarm is enough.
+    fn rewound(&self, db: &Connection) -> Result<Option<String>, Error> {
+        let mut note = [0; 20];
+        let noted = self.sequence.read_exact_at(&mut note, 0).ok();
+        let noted = noted.and_then(|()| std::str::from_utf8(&note).ok()?.parse::<i64>().ok());
+        let stands: i64 = db
+            .query_row("SELECT value FROM sequence", [], |row| row.get(0))
+            .map_err(|error| self.failed(&error))?;
+        self.note(Some(stands));
+        Ok(noted.filter(|noted| *noted > stands).map(|noted| {
+            format!("an older database was put back: it ends at transaction {stands} of {noted}")
+        }))
+    }
+
+    fn open_anew(&self) -> Result<Connection, Error> {
+        self.try_open().map_err(|trouble| match trouble {
+            Trouble::Other(error) => error,
+            Trouble::Damaged(again) => {
+                Error::unavailable(format!("a new ledger is damaged: {again}"))
+                    .at(format!("`{}`", self.directory.display()))
+                    .help("check the disk, or set `state.path` to another")
+            }
+        })
     }
 
     /// Another connection, for reading.

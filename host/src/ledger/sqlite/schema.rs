@@ -15,6 +15,8 @@ pub(super) const APPLICATION: i64 = 0x534c_4743;
 /// `not_before_ms`), `reading`, `delivered` or `lost`. Indexes lead with stream and phase, so that a
 /// million waiting splits cost nothing to the one that is ready.
 ///
+/// `sequence` counts durable transactions; `ledger.sequence` beside the database holds the last count.
+///
 /// `identity_fresh` holds identities as they were committed; when it has grown they are moved, sorted, to
 /// the table of their day (`identity_day_20777`: days since 1970), which is dropped whole in the end.
 const TABLES: &str = "
@@ -74,6 +76,11 @@ CREATE TABLE position (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE sequence (
+    value INTEGER NOT NULL
+) STRICT;
+INSERT INTO sequence VALUES (0);
 
 CREATE TABLE identity_fresh (
     seq INTEGER PRIMARY KEY,

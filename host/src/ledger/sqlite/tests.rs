@@ -464,6 +464,87 @@ async fn a_request_that_fails_spoils_no_other_in_its_group() {
     assert_eq!(ledger.memory.fresh(), 10);
 }
 
+#[tokio::test]
+async fn an_older_database_put_back_is_reported() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path().join("state");
+    let ledger = open(&directory);
+    ledger.commit(delivered(0..10), 0).await.unwrap();
+    drop(ledger);
+    let old = fs::read(state.join("ledger.db")).unwrap();
+    let ledger = open(&directory);
+    assert_eq!(ledger.recovered_from(), None);
+    ledger.commit(delivered(10..20), 0).await.unwrap();
+    drop(ledger);
+    fs::write(state.join("ledger.db"), old).unwrap();
+    let ledger = open(&directory);
+    assert!(
+        ledger
+            .recovered_from()
+            .unwrap()
+            .contains("transaction 1 of 2")
+    );
+    let known = ledger.known("contoso", &identities(0..20)).await.unwrap();
+    assert_eq!(known.iter().filter(|known| **known).count(), 10);
+}
+
+#[tokio::test]
+async fn a_full_disk_loses_nothing_that_was_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = Arc::new(open(&directory));
+    let limit = async |pages: &'static str| {
+        let set = move |store: &mut Store| store.db.execute_batch(pages);
+        // Not within a transaction that could be undone: the limit belongs to the connection.
+        ledger.write(false, set).await.unwrap();
+    };
+    limit("PRAGMA max_page_count = 60").await;
+    let mut acknowledged = Vec::new();
+    let mut refused = 0;
+    for round in 0..40_u32 {
+        // Groups of several, so that one commit stands beside one that the disk has no room for.
+        let commits = (0..4).map(|part| {
+            let first = (round * 4 + part) * 1000;
+            let ledger = Arc::clone(&ledger);
+            async move {
+                (
+                    first,
+                    ledger.commit(delivered(first..first + 1000), 0).await,
+                )
+            }
+        });
+        for (first, result) in futures::future::join_all(commits).await {
+            match result {
+                Ok(()) => acknowledged.push(first),
+                Err(error) => {
+                    assert!(error.help.contains("free some space"), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(
+        acknowledged.len() > 4 && refused > 4,
+        "{} {refused}",
+        acknowledged.len()
+    );
+    let check = async |ledger: &SqliteLedger| {
+        for first in &acknowledged {
+            let known = ledger
+                .known("contoso", &identities(*first..first + 1000))
+                .await
+                .unwrap();
+            assert!(!known.contains(&false), "{first}");
+        }
+    };
+    check(&ledger).await;
+    limit("PRAGMA max_page_count = 100000").await;
+    ledger.commit(delivered(900_000..900_010), 0).await.unwrap();
+    drop(ledger);
+    let ledger = open(&directory);
+    assert_eq!(ledger.recovered_from(), None);
+    check(&ledger).await;
+}
+
 /// What a caller may do; small numbers, so that things meet.
 #[derive(Clone, Debug)]
 enum Do {

@@ -66,6 +66,8 @@ pub(super) struct Store {
     /// The day of what is in `identity_fresh`.
     fresh_day: Option<i64>,
     full_sync: bool,
+    /// Why the database gave this transaction up; nothing more may run in it.
+    given_up: Option<Error>,
 }
 
 impl Store {
@@ -85,6 +87,7 @@ impl Store {
             changes: Vec::new(),
             fresh_day,
             full_sync: true,
+            given_up: None,
         })
     }
 
@@ -168,11 +171,14 @@ impl Store {
             }
             return;
         }
-        let answers: Vec<Answer> = group
-            .into_iter()
-            .map(|job| (job.run)(Ok(&mut *self)))
-            .collect();
-        let committed = self.end();
+        let mut answers = Vec::with_capacity(group.len());
+        for job in group {
+            answers.push(match self.given_up.clone() {
+                Some(error) => (job.run)(Err(&error)),
+                None => (job.run)(Ok(&mut *self)),
+            });
+        }
+        let committed = self.end(durable);
         for answer in answers {
             answer(committed.clone());
         }
@@ -191,34 +197,54 @@ impl Store {
         begin().map_err(|error| self.home.failed(&error))
     }
 
-    fn end(&mut self) -> Result<(), Error> {
-        let fresh: usize = self
-            .changes
-            .iter()
-            .map(|change| {
-                if let Change::Fresh(keys) = change {
-                    keys.len()
-                } else {
-                    0
-                }
-            })
-            .sum();
-        if fresh + self.memory.fresh() >= FRESH_LIMIT
-            && let Err(error) = self.savepoint(Self::move_fresh)
-        {
-            tracing::warn!(%error, "identities could not be moved to their day; trying again later");
-        }
+    fn end(&mut self, durable: bool) -> Result<(), Error> {
+        self.move_fresh_when_grown();
         let changes = std::mem::take(&mut self.changes);
-        if let Err(error) = self.db.execute_batch("COMMIT") {
-            drop(self.db.execute_batch("ROLLBACK"));
-            self.rolled_back();
-            return Err(self.home.failed(&error));
+        if let Some(error) = self.given_up.take() {
+            return Err(error);
+        }
+        let sequence = if durable { self.count() } else { Ok(None) };
+        let committed =
+            sequence.and_then(|sequence| self.db.execute_batch("COMMIT").map(|()| sequence));
+        match committed {
+            Ok(sequence) => self.home.note(sequence),
+            Err(error) => {
+                drop(self.db.execute_batch("ROLLBACK"));
+                self.rolled_back();
+                return Err(self.home.failed(&error));
+            }
         }
         // The commit stands. Only a filter that was to grow can fail here, and the old one stays true.
         if let Err(error) = self.memory.apply(&self.db, changes) {
-            tracing::warn!(error = %self.home.failed(&error), "the memory of identities could not grow");
+            let error = self.home.failed(&error);
+            tracing::warn!(%error, "the memory of identities could not grow");
         }
         Ok(())
+    }
+
+    /// Counts durable transactions, so that an older copy put back is noticed.
+    fn count(&self) -> rusqlite::Result<Option<i64>> {
+        self.db
+            .prepare_cached("UPDATE sequence SET value = value + 1 RETURNING value")?
+            .query_row([], |row| row.get(0))
+            .map(Some)
+    }
+
+    fn move_fresh_when_grown(&mut self) {
+        let fresh = |change: &Change| {
+            if let Change::Fresh(keys) = change {
+                keys.len()
+            } else {
+                0
+            }
+        };
+        let fresh: usize = self.changes.iter().map(fresh).sum();
+        if fresh == 0 || fresh + self.memory.fresh() < FRESH_LIMIT || self.given_up.is_some() {
+            return;
+        }
+        if let Err(error) = self.savepoint(Self::move_fresh) {
+            tracing::warn!(%error, "identities could not be moved to their day; trying again later");
+        }
     }
 
     fn savepoint<T>(
@@ -238,7 +264,12 @@ impl Store {
             );
             self.changes.truncate(before);
             self.rolled_back();
-            self.home.failed(&error)
+            let error = self.home.failed(&error);
+            if self.db.is_autocommit() {
+                // A full or broken disk makes the database undo the whole transaction.
+                self.given_up = Some(error.clone());
+            }
+            error
         })
     }
 
