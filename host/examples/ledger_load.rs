@@ -40,7 +40,8 @@ async fn main() -> Result<(), Error> {
         let seconds = before.elapsed().as_secs_f64();
         let bytes = size(directory);
         println!(
-            "day {day}: {count} identities in {seconds:.2} s, {:.0}/s; {:.1} MB on disk, {:.1} bytes each; {} MB resident",
+            "day {day}: {count} identities in {seconds:.2} s, {:.0}/s; {:.1} MB on disk, {:.1} bytes each; \
+             {} MB resident",
             rate(count, seconds),
             rate(bytes, 1e6),
             rate(bytes, rate((day + 1) * count, 1.0)),

@@ -83,7 +83,6 @@ fn nor_when_the_service_fails_as_well() {
         .with(Fault::ServerError, 0.05)
         .with(Fault::Truncate, 0.05)
         .with(Fault::TruncateChunked, 0.03)
-        .with(Fault::Throttle, 0.01)
         .with(Fault::CopyInNext, 0.02)
         .with(Fault::ListedTwice, 0.1);
     let office = Office::builder(22)
