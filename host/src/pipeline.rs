@@ -348,10 +348,13 @@ impl Prepared {
             stop: stop.clone(),
         };
         let running = engine.run(tenants.collect());
-        let mut outcome =
-            drained(running, &stop, config.drain_timeout).await.unwrap_or_default();
+        let mut outcome = drained(running, &stop, config.drain_timeout)
+            .await
+            .unwrap_or_default();
         if once && stop.is_cancelled() {
-            outcome.incomplete.insert("it was stopped before all was delivered".into());
+            outcome
+                .incomplete
+                .insert("it was stopped before all was delivered".into());
         }
         let totals = line.totals();
         let (counts, splits, bytes) = (totals.counts(), totals.splits(), totals.bytes());

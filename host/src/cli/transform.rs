@@ -390,6 +390,7 @@ impl Output {
         bytes as f64 / 1e6 / self.started.elapsed().as_secs_f64().max(1e-6)
     }
 
+    #[allow(clippy::cast_precision_loss, reason = "a size for people")]
     fn finish(self, bytes: u64) -> Done {
         let Sums {
             records,

@@ -61,7 +61,7 @@ async fn write(sink: &mut dyn Sink, batches: &[Batch]) -> Written {
         match sink.write(batches).await {
             Ok(written) => return written,
             Err(error) => {
-                tracing::error!(sink = sink.name(), %error, wait_ms = wait.as_millis() as u64,
+                tracing::error!(sink = sink.name(), %error, wait = ?wait,
                     "the sink does not take events; trying again");
                 tokio::time::sleep(jitter(wait)).await;
                 wait = (wait * 2).min(RETRY.1);
