@@ -3,6 +3,38 @@
 //! Written with the vector instructions that every x86-64 has and that wasm has with `simd128`;
 //! elsewhere with two words. All three give the same answer, and a test asks them.
 
+/// The sixteen bytes from `at` as two words, with zeros behind the end of the bytes.
+#[inline]
+pub(crate) fn load(bytes: &[u8], at: usize) -> (u64, u64) {
+    let rest = bytes.get(at..).unwrap_or_default();
+    // Two loads into registers: as one array the block would go through memory in wasm.
+    if let Some((low, rest)) = rest.split_first_chunk()
+        && let Some(high) = rest.first_chunk()
+    {
+        return (u64::from_le_bytes(*low), u64::from_le_bytes(*high));
+    }
+    load_end(bytes, rest.len())
+}
+
+/// The last `length` bytes, fewer than sixteen: what stands before them is read too and shifted out.
+#[inline(never)]
+fn load_end(bytes: &[u8], length: usize) -> (u64, u64) {
+    let mut block = [0; 16];
+    let Some(last) = bytes.last_chunk::<16>() else {
+        let rest = &bytes[bytes.len() - length..];
+        block[..length].copy_from_slice(rest);
+        return load(&block, 0);
+    };
+    let (low, high) = load(last, 0);
+    let shift = 8 * (16 - length);
+    match shift {
+        0 => (low, high),
+        1..64 => (low >> shift | high << (64 - shift), high >> shift),
+        64..128 => (high >> (shift - 64), 0),
+        _ => (0, 0),
+    }
+}
+
 /// Marks, one bit a byte, quotes, backslashes and control bytes.
 #[inline]
 pub(crate) fn stops(low: u64, high: u64) -> u32 {
@@ -81,6 +113,21 @@ fn words(low: u64, high: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn behind_the_end_are_zeros() {
+        let bytes: Vec<u8> = (1..=40).collect();
+        for length in 0..=bytes.len() {
+            let bytes = &bytes[..length];
+            for at in 0..=length {
+                let mut block = [0; 16];
+                let count = (length - at).min(16);
+                block[..count].copy_from_slice(&bytes[at..at + count]);
+                let half = |from| u64::from_le_bytes(block[from..from + 8].try_into().unwrap());
+                assert_eq!(load(bytes, at), (half(0), half(8)), "{at} of {length}");
+            }
+        }
+    }
 
     #[test]
     fn every_way_finds_the_first_stop() {

@@ -1,10 +1,11 @@
-//! Appending bytes.
+//! Appending and comparing bytes.
 //!
-//! Most of what is written is short: a name, a word, an id. In wasm a copy of a length known only
-//! at run time is a call out of the code, so short texts are appended in pieces of fixed size.
+//! Most of what is written is short: a name, a word, an id. In wasm a copy or a comparison of a
+//! length known only at run time is a call, so short texts are handled in two pieces of fixed size
+//! that may overlap.
 
 /// Longer texts are worth a call.
-const SHORT: usize = 40;
+const SHORT: usize = 64;
 
 /// Appends `bytes`.
 #[inline]
@@ -16,19 +17,66 @@ pub(crate) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// Appends up to `SHORT` bytes.
 fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
-    let mut rest = bytes;
-    while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
-        out.extend_from_slice(chunk);
-        rest = behind;
+    let start = out.len();
+    // Room is asked for once, and the zeros are four stores.
+    out.resize(start + SHORT, 0);
+    if let Some(room) = out.last_chunk_mut::<SHORT>() {
+        let _ = ends::<32>(room, bytes)
+            || ends::<16>(room, bytes)
+            || ends::<8>(room, bytes)
+            || ends::<4>(room, bytes)
+            || ends::<2>(room, bytes)
+            || ends::<1>(room, bytes);
     }
-    if let Some((chunk, behind)) = rest.split_first_chunk::<4>() {
-        out.extend_from_slice(chunk);
-        rest = behind;
+    out.truncate(start + bytes.len());
+}
+
+/// Copies at least `N` and at most twice as many bytes: the first `N`, then the last `N` over them.
+#[inline]
+fn ends<const N: usize>(room: &mut [u8; SHORT], bytes: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) else {
+        return false;
+    };
+    room[..N].copy_from_slice(first);
+    let behind = room.get_mut(bytes.len() - N..);
+    if let Some(place) = behind.and_then(<[u8]>::first_chunk_mut) {
+        *place = *last;
     }
-    for &byte in rest {
-        out.push(byte);
+    true
+}
+
+/// Whether both are the same bytes.
+#[inline]
+pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
     }
+    if cfg!(not(target_arch = "wasm32")) {
+        return one == other;
+    }
+    if let Some(same) = same_ends::<8>(one, other) {
+        return same && (one.len() <= 16 || one[8..] == other[8..]);
+    }
+    if let Some(same) = same_ends::<4>(one, other) {
+        return same;
+    }
+    let three = |bytes: &[u8]| {
+        (
+            bytes.first().copied(),
+            bytes.get(1).copied(),
+            bytes.last().copied(),
+        )
+    };
+    three(one) == three(other)
+}
+
+/// Whether the first `N` bytes and the last are the same, if there are as many.
+#[inline]
+fn same_ends<const N: usize>(one: &[u8], other: &[u8]) -> Option<bool> {
+    let first = one.first_chunk::<N>()? == other.first_chunk::<N>()?;
+    Some(first && one.last_chunk::<N>()? == other.last_chunk::<N>()?)
 }
 
 #[cfg(test)]
@@ -38,10 +86,17 @@ mod tests {
     #[test]
     fn every_length() {
         let text: Vec<u8> = (0..100).collect();
-        for length in 0..text.len() {
+        for length in 0..=SHORT {
             let mut out = b"x".to_vec();
             put_short(&mut out, &text[..length]);
+            assert_eq!(out[0], b'x');
             assert_eq!(out[1..], text[..length]);
+            assert!(same(&text[..length], &text[..length]));
+            for at in 0..length {
+                let mut other = text[..length].to_vec();
+                other[at] ^= 1;
+                assert!(!same(&text[..length], &other), "{length} {at}");
+            }
         }
     }
 }

@@ -182,7 +182,7 @@ fn rule_names<'a>(event: &mut Event<'a>, rule: Value<'a>) -> Step {
         return Ok(());
     };
     for (field, value) in [(Field::RuleId, id), (Field::RuleName, name)] {
-        if !event.robust && matches!(event.document.slot(field), Slot::One(_)) {
+        if !event.robust && matches!(event.document.slot(field), Some(Slot::One(_))) {
             return fail(format!("field [{}] is no array", field.name()));
         }
         event.document.append(field, value);

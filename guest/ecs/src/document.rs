@@ -14,15 +14,40 @@ use crate::value::Value;
 /// What a field holds.
 #[derive(Debug)]
 pub(crate) enum Slot<'a> {
-    Missing,
     One(Value<'a>),
-    Many(ArenaVec<'a, Value<'a>>),
+    Many(&'a mut ArenaVec<'a, Value<'a>>),
 }
 
-/// The fields of one event.
+const WORDS: usize = COUNT.div_ceil(64);
+
+/// Rows of the table, one bit each.
+pub(crate) struct Rows([u64; WORDS]);
+
+impl Iterator for Rows {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        for (index, word) in self.0.iter_mut().enumerate() {
+            if *word != 0 {
+                let bit = word.trailing_zeros() as usize;
+                *word &= *word - 1;
+                return Some(index * 64 + bit);
+            }
+        }
+        None
+    }
+}
+
+/// The fields of one event. Most fields are missing in most events, so what is there stands in a
+/// short list and each field has its place in it.
 pub(crate) struct Document<'a> {
     arena: &'a Bump,
-    slots: [Slot<'a>; COUNT],
+    /// One more than the place in `slots`; zero when the field is missing.
+    places: [u8; COUNT],
+    slots: ArenaVec<'a, Slot<'a>>,
+    /// A bit for each field that is present.
+    rows: [u64; WORDS],
     /// For the lists that have grown long.
     indexes: Vec<(Field, Index<'a>)>,
 }
@@ -31,34 +56,52 @@ impl<'a> Document<'a> {
     pub(crate) fn new(arena: &'a Bump) -> Self {
         Document {
             arena,
-            slots: [const { Slot::Missing }; COUNT],
+            places: [0; COUNT],
+            slots: ArenaVec::with_capacity_in(64, arena),
+            rows: [0; WORDS],
             indexes: Vec::new(),
         }
     }
 
-    pub(crate) fn slot(&self, field: Field) -> &Slot<'a> {
-        &self.slots[field as usize]
+    #[inline]
+    pub(crate) fn slot(&self, field: Field) -> Option<&Slot<'a>> {
+        self.at(field as usize)
     }
 
-    /// The slots in the order of the table.
-    pub(crate) fn slots(&self) -> &[Slot<'a>; COUNT] {
-        &self.slots
+    /// The rows that are there, in the order of the table.
+    #[inline]
+    pub(crate) fn rows(&self) -> Rows {
+        Rows(self.rows)
+    }
+
+    /// What the row that `rows` gave holds.
+    #[inline]
+    pub(crate) fn at(&self, row: usize) -> Option<&Slot<'a>> {
+        let place = usize::from(*self.places.get(row)?);
+        self.slots.get(place.wrapping_sub(1))
     }
 
     /// Present, also with null.
+    #[inline]
     pub(crate) fn has(&self, field: Field) -> bool {
-        !matches!(self.slot(field), Slot::Missing)
+        self.places[field as usize] != 0
+    }
+
+    /// Whether a field from `first` to `last` of the table is present.
+    pub(crate) fn has_any(&self, first: Field, last: Field) -> bool {
+        let places = &self.places[first as usize..=last as usize];
+        places.iter().any(|&place| place != 0)
     }
 
     /// Present and not null.
     pub(crate) fn is_set(&self, field: Field) -> bool {
-        !matches!(self.slot(field), Slot::Missing | Slot::One(Value::Null))
+        !matches!(self.slot(field), None | Some(Slot::One(Value::Null)))
     }
 
     /// The value if the field holds a single one that is not null.
     pub(crate) fn get(&self, field: Field) -> Option<Value<'a>> {
         match self.slot(field) {
-            Slot::One(value) if !value.is_null() => Some(*value),
+            Some(Slot::One(value)) if !value.is_null() => Some(*value),
             _ => None,
         }
     }
@@ -69,7 +112,7 @@ impl<'a> Document<'a> {
     }
 
     pub(crate) fn set(&mut self, field: Field, value: Value<'a>) {
-        self.slots[field as usize] = Slot::One(value);
+        self.put(field, Slot::One(value));
     }
 
     pub(crate) fn set_word(&mut self, field: Field, word: &'static str) {
@@ -77,12 +120,25 @@ impl<'a> Document<'a> {
     }
 
     pub(crate) fn clear(&mut self, field: Field) {
-        self.slots[field as usize] = Slot::Missing;
+        self.places[field as usize] = 0;
+        self.rows[field as usize / 64] &= !(1 << (field as usize % 64));
+    }
+
+    fn put(&mut self, field: Field, slot: Slot<'a>) {
+        let place = &mut self.places[field as usize];
+        if let Some(old) = self.slots.get_mut(usize::from(*place).wrapping_sub(1)) {
+            *old = slot;
+            return;
+        }
+        // A field that was cleared has its slot no more; rules clear a few fields once.
+        self.slots.push(slot);
+        *place = u8::try_from(self.slots.len()).unwrap_or(0);
+        self.rows[field as usize / 64] |= 1 << (field as usize % 64);
     }
 
     /// The elements if the field holds several.
     pub(crate) fn many(&self, field: Field) -> &[Value<'a>] {
-        if let Slot::Many(values) = self.slot(field) {
+        if let Some(Slot::Many(values)) = self.slot(field) {
             values
         } else {
             &[]
@@ -91,21 +147,25 @@ impl<'a> Document<'a> {
 
     /// The field as an array; a single value becomes its first element.
     pub(crate) fn list(&mut self, field: Field) -> &mut ArenaVec<'a, Value<'a>> {
-        let arena = self.arena;
-        let slot = &mut self.slots[field as usize];
-        if !matches!(slot, Slot::Many(_)) {
-            let mut values = ArenaVec::with_capacity_in(4, arena);
-            match *slot {
-                Slot::One(value) if value.is_array() => values.extend(value.elements()),
-                Slot::One(value) if !value.is_null() => values.push(value),
-                _ => {}
-            }
-            *slot = Slot::Many(values);
+        let place = usize::from(self.places[field as usize]).wrapping_sub(1);
+        if !matches!(self.slots.get(place), Some(Slot::Many(_))) {
+            self.make_list(field);
         }
-        match slot {
-            Slot::Many(values) => values,
-            Slot::Missing | Slot::One(_) => unreachable!("the slot was made a list just above"),
+        let place = usize::from(self.places[field as usize]).wrapping_sub(1);
+        match self.slots.get_mut(place) {
+            Some(Slot::Many(values)) => values,
+            _ => unreachable!("the slot was made a list just above"),
         }
+    }
+
+    fn make_list(&mut self, field: Field) {
+        let mut values = ArenaVec::with_capacity_in(4, self.arena);
+        match self.slot(field) {
+            Some(Slot::One(value)) if value.is_array() => values.extend(value.elements()),
+            Some(Slot::One(value)) if !value.is_null() => values.push(*value),
+            _ => {}
+        }
+        self.put(field, Slot::Many(self.arena.alloc(values)));
     }
 
     pub(crate) fn append(&mut self, field: Field, value: Value<'a>) {
@@ -116,7 +176,7 @@ impl<'a> Document<'a> {
     pub(crate) fn append_unique(&mut self, field: Field, value: Value<'a>) {
         let arena = self.arena;
         let value = Value::Text(render(arena, value));
-        if matches!(self.slot(field), Slot::One(one) if one.same(value, arena)) {
+        if matches!(self.slot(field), Some(Slot::One(one)) if one.same(value, arena)) {
             return;
         }
         if self.list(field).len() > SEARCHED {
@@ -137,7 +197,8 @@ impl<'a> Document<'a> {
         if found.is_none() {
             self.indexes.push((field, Index::new(arena)));
         }
-        let Slot::Many(values) = &mut self.slots[field as usize] else {
+        let place = usize::from(self.places[field as usize]).wrapping_sub(1);
+        let Some(Slot::Many(values)) = self.slots.get_mut(place) else {
             return;
         };
         let index = &mut self.indexes[at].1;

@@ -62,15 +62,29 @@ pub(crate) const fn object(sum: u64) -> Hash {
 #[inline]
 pub(crate) const fn bytes(text: &[u8]) -> Hash {
     let (mut state, mut rest) = (SEED, text);
-    while let Some((word, behind)) = rest.split_first_chunk() {
+    while let Some((words, behind)) = rest.split_first_chunk::<16>() {
+        let words = u128::from_le_bytes(*words);
+        #[expect(clippy::cast_possible_truncation, reason = "one half after the other")]
+        let low = words as u64;
+        state = mix(mix(state, low), (words >> 64) as u64);
+        rest = behind;
+    }
+    if let Some((word, behind)) = rest.split_first_chunk() {
         state = mix(state, u64::from_le_bytes(*word));
         rest = behind;
     }
-    let (mut tail, mut index) = (0, 0);
-    while index < rest.len() {
-        tail |= (rest[index] as u64) << (8 * index);
-        index += 1;
-    }
+    // Up to seven bytes: two of four that may overlap, or one by one.
+    let tail = if let (Some(first), Some(last)) = (rest.first_chunk(), rest.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        first as u64 | (last as u64) << (8 * (rest.len() - 4))
+    } else {
+        let (mut tail, mut index) = (0, 0);
+        while index < rest.len() {
+            tail |= (rest[index] as u64) << (8 * index);
+            index += 1;
+        }
+        tail
+    };
     finish(state, tail, text.len())
 }
 

@@ -34,6 +34,8 @@ pub struct Mapped {
     pub time_ms: i64,
     /// Whether the record says when it happened.
     pub has_time: bool,
+    /// Whether the record was read to its end; one that is nested too deeply is kept as it came.
+    pub whole: bool,
 }
 
 /// Why a record could not become an event at all. The caller still has its bytes.
@@ -142,6 +144,7 @@ impl<'a> Input<'a> {
             fingerprint,
             time_ms: time_ms.unwrap_or(0),
             has_time: time_ms.is_some(),
+            whole: true,
         })
     }
 
@@ -292,11 +295,7 @@ impl<'a> Input<'a> {
                 } else {
                     Field::ServerIp
                 };
-                let slots = &event.document.slots()[first as usize..=last as usize];
-                if slots
-                    .iter()
-                    .any(|slot| !matches!(slot, crate::document::Slot::Missing))
-                {
+                if event.document.has_any(first, last) {
                     event.document.clear(parent);
                 }
             }
@@ -313,6 +312,7 @@ impl<'a> Input<'a> {
             }
         }
         self.suspect(event);
+        event.document.set(audit, Value::Null);
         let style = Style {
             prune: event.newer && complete,
             quoted,
@@ -378,6 +378,7 @@ impl<'a> Input<'a> {
             fingerprint,
             time_ms: 0,
             has_time: false,
+            whole: false,
         }
     }
 }

@@ -225,6 +225,8 @@ struct Names<'a> {
     arena: &'a Bump,
     pairs: ArenaVec<'a, Pair<'a>>,
     index: Index<'a>,
+    /// A bit for each name by its hash: most lists hold no name twice.
+    seen: u64,
 }
 
 impl<'a> Names<'a> {
@@ -234,6 +236,7 @@ impl<'a> Names<'a> {
             arena,
             pairs,
             index: Index::new(arena),
+            seen: 0,
         }
     }
 
@@ -248,10 +251,14 @@ impl<'a> Names<'a> {
 
     fn put(&mut self, pair: Pair<'a>) {
         let hash = hash::bytes(pair.name.decode(self.arena));
-        if let Some(row) = self.row(hash, pair.name) {
+        let bit = 1 << (hash.get() >> 24 & 63);
+        if self.seen & bit != 0
+            && let Some(row) = self.row(hash, pair.name)
+        {
             self.pairs[row] = pair;
             return;
         }
+        self.seen |= bit;
         self.pairs.push(pair);
         self.index.push(hash);
     }

@@ -95,7 +95,7 @@ impl<'a> Record<'a> {
             scanner.expect(b'"')?;
             let name_hash = scanner.string()?;
             // Another spelling of a name must not pass for another name: such a record is repaired.
-            self.twice |= scanner.flags & scan::ESCAPE != 0 && scanner.is_escaped(start);
+            self.twice |= scanner.flags & scan::ESCAPE != 0;
             let name = &bytes[start + 1..scanner.at - 1];
             scanner.space();
             scanner.expect(b':')?;

@@ -76,9 +76,23 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
         self.bytes.get(self.at).copied()
     }
 
-    /// Skips white space between tokens.
+    /// Skips white space between tokens: none as the service writes it, one space as many tools do.
     #[inline]
     pub(crate) fn space(&mut self) {
+        if self.peek().is_some_and(|byte| byte <= b' ') {
+            if self.peek() == Some(b' ')
+                && self.bytes.get(self.at + 1).is_some_and(|&byte| byte > b' ')
+            {
+                self.at += 1;
+            } else {
+                self.space_slowly();
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn space_slowly(&mut self) {
         while let Some(&byte) = self.bytes.get(self.at) {
             if byte > b' ' {
                 return;
@@ -112,16 +126,48 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
     }
 
     /// Reads a string whose opening quote is behind `at`; leaves `at` behind the closing one.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "most strings end in their first block; a call would cost more than they do"
+    )]
+    #[inline(always)]
     pub(crate) fn string(&mut self) -> Option<Hash> {
+        let start = self.at;
+        let (low, high) = block::load(self.bytes, start);
+        let stop = block::stops(low, high);
+        if stop == 0 {
+            return self.string_of_blocks();
+        }
+        let length = stop.trailing_zeros();
+        let (state, seen, word) = if length < 8 {
+            (hash::SEED, 0, low)
+        } else if HASH {
+            (hash::mix(hash::SEED, low), low, high)
+        } else {
+            (hash::SEED, low, high)
+        };
+        let bits = length % 8 * 8;
+        let tail = word & ((1 << bits) - 1);
+        let length = length as usize;
+        if word >> bits & 0xff != u64::from(b'"') {
+            return self.string_slowly(start, start + length);
+        }
+        self.at = start + length + 1;
+        self.flags |= above_ascii(seen | tail);
+        Some(if HASH {
+            hash::finish(state, tail, length)
+        } else {
+            Hash::MIN
+        })
+    }
+
+    /// Reads a string that is longer than a block.
+    #[inline(never)]
+    fn string_of_blocks(&mut self) -> Option<Hash> {
         let start = self.at;
         let (mut state, mut seen, mut at) = (hash::SEED, 0, start);
         loop {
-            let rest = self.bytes.get(at..).unwrap_or_default();
-            let Some(block) = rest.first_chunk::<16>() else {
-                return self.string_slowly(start, at);
-            };
-            let (low, high) = halves(block);
+            let (low, high) = block::load(self.bytes, at);
             let stop = block::stops(low, high);
             if stop == 0 {
                 if HASH {
@@ -142,7 +188,7 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
             }
             tail &= (1 << (length % 8 * 8)) - 1;
             at += length as usize;
-            if self.bytes[at] != b'"' {
+            if self.bytes.get(at) != Some(&b'"') {
                 return self.string_slowly(start, at);
             }
             self.flags |= above_ascii(seen | tail);
@@ -155,8 +201,7 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
         }
     }
 
-    /// The rest of a string from its first backslash or control byte on, or near the end of the
-    /// bytes.
+    /// The rest of a string from its first backslash or control byte on.
     #[inline(never)]
     fn string_slowly(&mut self, start: usize, mut at: usize) -> Option<Hash> {
         let mut seen = u64::from(!self.bytes[start..at].is_ascii()) << 7;
@@ -226,7 +271,11 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
     }
 
     /// Reads any value; `depth` is how many containers stand around it.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "a container is read in one function, whatever scalars it holds"
+    )]
+    #[inline(always)]
     pub(crate) fn value(&mut self, depth: u32) -> Option<Hash> {
         match self.peek()? {
             b'"' => {
@@ -249,6 +298,7 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
     }
 
     /// Steps into a container; true when it is empty, and then it is passed.
+    #[inline]
     fn enter(&mut self, depth: u32, close: u8) -> Option<bool> {
         if depth >= DEPTH_LIMIT {
             self.deep = true;
@@ -281,16 +331,18 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
         Some(false)
     }
 
+    #[inline(never)]
     fn object(&mut self, depth: u32) -> Option<Hash> {
         let (mut sum, mut seen) = (0u64, 0u64);
         let mut more = !self.enter(depth, b'}')?;
         while more {
             self.expect(b'"')?;
-            let start = self.at;
+            let before = std::mem::take(&mut self.flags);
             let name = self.string()?;
             if HASH {
-                self.see(&mut seen, name, start);
+                self.see(&mut seen, name);
             }
+            self.flags |= before;
             self.space();
             self.expect(b':')?;
             self.space();
@@ -306,20 +358,16 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
     /// Suspects a name of being there twice: by six bits of its hash, or because it is escaped, so
     /// that another spelling may be the same name.
     #[inline]
-    fn see(&mut self, seen: &mut u64, name: Hash, start: usize) {
+    fn see(&mut self, seen: &mut u64, name: Hash) {
         // These bits tell the names apart that stand together in real records.
         let bit = 1 << (name.get() >> 24 & 63);
-        if *seen & bit != 0 || self.flags & ESCAPE != 0 && self.is_escaped(start) {
+        if *seen & bit != 0 || self.flags & ESCAPE != 0 {
             self.flags |= TWICE;
         }
         *seen |= bit;
     }
 
-    /// The string from `start` up to the place now holds a backslash.
-    pub(crate) fn is_escaped(&self, start: usize) -> bool {
-        self.bytes[start..self.at].contains(&b'\\')
-    }
-
+    #[inline(never)]
     fn array(&mut self, depth: u32) -> Option<Hash> {
         let mut state = hash::ARRAY;
         let mut more = !self.enter(depth, b']')?;
@@ -333,9 +381,11 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
         Some(hash::never_zero(state))
     }
 
-    fn literal(&mut self, word: &'static [u8]) -> Option<Hash> {
-        let found = self.bytes[self.at..].starts_with(word);
-        self.at += if found { word.len() } else { 0 };
+    #[inline]
+    fn literal<const N: usize>(&mut self, word: &'static [u8; N]) -> Option<Hash> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let found = rest.first_chunk() == Some(word);
+        self.at += if found { N } else { 0 };
         found.then(|| hash::scalar(u64::from(word[0])))
     }
 
@@ -347,6 +397,7 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
         (self.at > start).then_some(())
     }
 
+    #[inline(never)]
     fn number(&mut self) -> Option<Hash> {
         let start = self.at;
         self.expect(b'-');
@@ -369,17 +420,6 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
         }
         Some(hash::scalar(hash::bytes(&self.bytes[start..self.at]).get()))
     }
-}
-
-#[inline]
-fn halves(block: &[u8; 16]) -> (u64, u64) {
-    let both = u128::from_le_bytes(*block);
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the lower half is asked for"
-    )]
-    let low = both as u64;
-    (low, (both >> 64) as u64)
 }
 
 #[inline]

@@ -6,6 +6,8 @@
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
+use crate::bytes::same;
+
 /// The inside of a JSON string.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Text<'a> {
@@ -41,10 +43,17 @@ impl<'a> Text<'a> {
     }
 
     /// The text itself. Half surrogate pairs become U+FFFD.
+    #[inline]
     pub(crate) fn decode(self, arena: &'a Bump) -> &'a [u8] {
         if self.plain {
-            return self.escaped;
+            self.escaped
+        } else {
+            self.unescape(arena)
         }
+    }
+
+    #[cold]
+    fn unescape(self, arena: &'a Bump) -> &'a [u8] {
         let mut text = ArenaVec::with_capacity_in(self.escaped.len(), arena);
         unescape(self.escaped, &mut text);
         text.into_bump_slice()
@@ -55,16 +64,18 @@ impl<'a> Text<'a> {
     }
 
     /// Equal as texts, however they are escaped.
+    #[inline]
     pub(crate) fn same(self, other: Text<'a>, arena: &'a Bump) -> bool {
-        if self.plain && other.plain || self.escaped == other.escaped {
-            return self.escaped == other.escaped;
+        if self.plain && other.plain {
+            return same(self.escaped, other.escaped);
         }
-        self.decode(arena) == other.decode(arena)
+        self.escaped == other.escaped || self.decode(arena) == other.decode(arena)
     }
 
     /// Equal to a word of our own.
+    #[inline]
     pub(crate) fn is(self, word: &str) -> bool {
-        self.escaped == word.as_bytes()
+        same(self.escaped, word.as_bytes())
     }
 }
 

@@ -221,17 +221,18 @@ impl<'a> Walk<'a> {
     }
 
     /// Steps into the object that stands here; false when something else does.
+    #[inline]
     pub(crate) fn enter_object(&mut self) -> bool {
         self.scanner.expect(b'{').is_some()
     }
 
     /// Steps out of the object whose end was reached.
+    #[inline]
     pub(crate) fn leave(&mut self) {
         self.scanner.at += 1;
     }
 
     /// The value that stands here.
-    #[inline]
     pub(crate) fn value(&mut self) -> Option<Value<'a>> {
         let start = self.scanner.at;
         self.scanner.flags = 0;

@@ -8,7 +8,7 @@ use crate::clean::write_tree;
 use crate::document::{Document, Slot};
 use crate::record::{Member, Record};
 use crate::scan::{EMPTY, NUMBER};
-use crate::table::fields::{Field, ROWS, SHARED};
+use crate::table::fields::{Field, ROWS, shared_objects};
 use crate::value::Value;
 
 /// How values are written.
@@ -20,7 +20,7 @@ pub(crate) struct Style {
     pub(crate) quoted: bool,
 }
 
-/// Writes the whole event. `audit` is the field that holds the record.
+/// Writes the whole event. `audit` is the field that holds the record; whatever stands there.
 pub(crate) fn write_event(
     document: &Document<'_>,
     record: &Record<'_>,
@@ -35,24 +35,21 @@ pub(crate) fn write_event(
         comma: false,
     };
     writer.out.push(b'{');
-    let mut shared = 0;
-    for (index, slot) in document.slots().iter().enumerate() {
-        shared = shared.min(usize::from(SHARED[index]));
-        let is_audit = index == audit as usize;
-        if matches!(slot, Slot::Missing) && !is_audit {
+    let mut last = None;
+    for row in document.rows() {
+        let Some(slot) = document.at(row) else {
             continue;
-        }
+        };
         let before = (writer.out.len(), writer.depth, writer.comma);
-        writer.open(index, shared);
+        writer.open(row, last.map_or(0, |last| shared_objects(last, row)));
         let kept = match slot {
-            _ if is_audit => writer.members(&record.members),
+            _ if row == audit as usize => writer.members(&record.members),
             Slot::One(value) => writer.value(*value),
             Slot::Many(values) => writer.list(values.iter().copied()),
-            Slot::Missing => false,
         };
         if kept {
             writer.comma = true;
-            shared = ROWS[index].parents.len();
+            last = Some(row);
         } else {
             writer.out.truncate(before.0);
             (writer.depth, writer.comma) = (before.1, before.2);

@@ -108,7 +108,8 @@ impl<'a> Batcher<'a> {
     }
 }
 
-/// Maps one record to an event at the end of a batch; on an error the batch is as before.
+/// Maps one record to an event at the end of a batch; on an error the batch is as before. False when
+/// the record was too deep to be read to its end.
 ///
 /// The body is written where it will stay: an event may be as large as a third of the memory.
 pub fn append(
@@ -116,7 +117,7 @@ pub fn append(
     mapper: &mut Mapper,
     record: &[u8],
     arrived: Timestamp,
-) -> Result<(), String> {
+) -> Result<bool, String> {
     let start = batch.bytes.len();
     let event = mapper
         .map(record, arrived, &mut batch.bytes)
@@ -141,7 +142,7 @@ pub fn append(
         fingerprint,
         time,
     });
-    Ok(())
+    Ok(event.whole)
 }
 
 fn refused(refusal: Refusal) -> Failure {

@@ -60,6 +60,8 @@ pub struct Mapped {
     pub fingerprint: u64,
     /// When it happened; when it arrived, if the record does not say.
     pub time: Timestamp,
+    /// The record was read to its end.
+    pub whole: bool,
 }
 
 /// Maps records, one after the other.
@@ -97,6 +99,7 @@ impl Mapper {
         Ok(Mapped {
             fingerprint: mapped.fingerprint,
             time,
+            whole: mapped.whole,
         })
     }
 }

@@ -51,6 +51,15 @@ fn one(
     limits: Limits,
     output: &mut Batch,
 ) -> Result<(), String> {
+    // Nearly every body is one record, and the mapping tells what is not: it reads it anyway.
+    if body.len() <= limits.event_bytes as usize {
+        let before = (output.bytes.len(), output.entries.len());
+        if batch::append(output, mapper, body, entry.time) == Ok(true) {
+            return Ok(());
+        }
+        output.bytes.truncate(before.0);
+        output.entries.truncate(before.1);
+    }
     let limits = sluicegate_records::Limits {
         element_bytes: limits.event_bytes as usize,
         salvage: false,
@@ -61,7 +70,7 @@ fn one(
         index += 1;
         let outcome = match item {
             Item::Record(record) | Item::Recovered(record) => {
-                batch::append(output, mapper, record, entry.time)
+                batch::append(output, mapper, record, entry.time).map(drop)
             }
             Item::Bad { reason, .. } => Err(reason.to_string()),
         };

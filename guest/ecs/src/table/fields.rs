@@ -192,21 +192,46 @@ impl Field {
     }
 }
 
-/// How many objects a row shares with the row before it.
-pub(crate) static SHARED: [u8; COUNT] = {
-    let mut shared = [0; COUNT];
-    let mut row = 1;
+/// The objects around a row, a byte for each depth: one more than the first row inside the object.
+static OBJECTS: [u32; COUNT] = {
+    let mut objects = [0; COUNT];
+    let mut row = 0;
     while row < COUNT {
-        let (before, after) = (ROWS[row - 1].parents, ROWS[row].parents);
+        let mut first = 0;
         let mut depth = 0;
-        while depth < before.len() && depth < after.len() && equal(before[depth], after[depth]) {
+        while depth < ROWS[row].parents.len() {
+            while shared(first, row) <= depth {
+                first += 1;
+            }
+            #[expect(clippy::cast_possible_truncation, reason = "fewer than 255 rows")]
+            let object = (first + 1) as u32;
+            objects[row] |= object << (8 * depth);
             depth += 1;
-            shared[row] += 1;
         }
         row += 1;
     }
-    shared
+    objects
 };
+
+const _: () = assert!(COUNT < 255, "a row, one more and none must fit in a byte");
+
+/// How many objects two rows share.
+#[inline]
+pub(crate) fn shared_objects(one: usize, other: usize) -> usize {
+    let differ = OBJECTS[one] ^ OBJECTS[other];
+    // Objects behind the first one that differs differ too.
+    let same = (differ.trailing_zeros() / 8) as usize;
+    same.min(ROWS[other].parents.len())
+}
+
+const fn shared(one: usize, other: usize) -> usize {
+    let (one, other) = (ROWS[one].parents, ROWS[other].parents);
+    let mut depth = 0;
+    while depth < one.len() && depth < other.len() && equal(one[depth], other[depth]) {
+        depth += 1;
+    }
+    depth
+}
 
 const fn equal(a: &str, b: &str) -> bool {
     let (a, b) = (a.as_bytes(), b.as_bytes());

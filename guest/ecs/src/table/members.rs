@@ -3,6 +3,7 @@
 //! A member is found by the hash its name got while it was scanned, in a table that is laid out at
 //! compile time; names that are not listed stay under `o365.audit` without any rule knowing them.
 
+use crate::bytes::same;
 use crate::hash;
 use crate::scan::Hash;
 
@@ -162,7 +163,7 @@ pub(crate) fn find(name: &[u8], hash: Hash) -> Option<Known> {
     loop {
         let row = usize::from(TABLE[slot]);
         let known = NAMES.get(row)?;
-        if known.as_bytes() == name {
+        if same(known.as_bytes(), name) {
             return ALL.get(row).copied();
         }
         slot = (slot + 1) % SLOTS;
