@@ -145,12 +145,11 @@ pub(crate) fn teams(event: &mut Event<'_>) -> Step {
                 return fail(format!("`UPN` of a team member is {}", describe(upn)));
             }
             Kind::Text => upn.is_blank(),
-            // An object has no place in a list of names.
-            Kind::Array => event.robust || upn.elements().next().is_none(),
-            Kind::Object => event.robust || upn.members().next().is_none(),
+            Kind::Array => upn.elements().next().is_none(),
+            Kind::Object => upn.members().next().is_none(),
         };
         if !empty {
-            event.document.append(Field::RelatedUser, upn);
+            event.add(Field::RelatedUser, upn, "UPN");
         }
     }
     Ok(())

@@ -117,7 +117,7 @@ fn recipients(event: &mut Event<'_>) -> Step {
             event.document.append(Field::DestinationUserEmail, value);
         }
         for element in value.elements() {
-            event.document.append(Field::DestinationUserEmail, element);
+            event.add(Field::DestinationUserEmail, element, name);
         }
     }
     Ok(())
@@ -185,12 +185,15 @@ fn rule_names<'a>(event: &mut Event<'a>, rule: Value<'a>) -> Step {
     let (Some(id), Some(name)) = (rule.set_member("RuleId"), rule.set_member("RuleName")) else {
         return Ok(());
     };
-    for (field, value) in [(Field::RuleId, id), (Field::RuleName, name)] {
+    for (field, value, name) in [
+        (Field::RuleId, id, "RuleId"),
+        (Field::RuleName, name, "RuleName"),
+    ] {
         let one = matches!(event.document.slot(field), Slot::One(one) if !one.is_array());
         if one && !event.robust {
             return fail(format!("field [{}] is no array", field.name()));
         }
-        event.document.append(field, value);
+        event.add(field, value, name);
     }
     Ok(())
 }

@@ -176,7 +176,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-fn record() -> impl Strategy<Value = Map<String, Value>> {
+pub(crate) fn record() -> impl Strategy<Value = Map<String, Value>> {
     let number =
         proptest::sample::select(&[1, 2, 6, 8, 11, 13, 14, 15, 20, 22, 25, 40, 50, 64][..]);
     let name = proptest::sample::select(NAMES).prop_map(str::to_owned);
