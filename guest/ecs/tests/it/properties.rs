@@ -384,6 +384,16 @@ fn long_lists_take_no_long_time() {
     }
 }
 
+/// Row B39 of what a source may send: one event as large as a blob.
+#[test]
+fn a_record_of_fifty_mebibytes_comes_out_whole() {
+    let note = "0123456789abcdef".repeat(50 << 16);
+    let record = json!({ "Id": "a", "Operation": "X", "Note": note }).to_string();
+    let event = map(&Options::default(), record.as_bytes()).unwrap();
+    assert_eq!(event["event"]["action"], "X");
+    assert!(event["o365"]["audit"]["Note"] == note.as_str());
+}
+
 #[test]
 fn many_members_and_many_names_take_no_long_time() {
     let mut members: Map<_, _> = (0..5000).map(|n| (format!("m{n}"), json!(n))).collect();
