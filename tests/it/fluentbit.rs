@@ -180,6 +180,36 @@ fn every_fixture_gives_the_event_that_it_gives_natively() {
 }
 
 #[test]
+fn a_line_of_text_gives_the_event_of_the_record_in_it() {
+    let mut fluent_bit = FluentBit::new();
+    for (path, record) in fixtures() {
+        let Ok(text) = String::from_utf8(record) else {
+            continue;
+        };
+        let Some(expected) = native(text.as_bytes(), SECONDS) else {
+            continue;
+        };
+        for (member, line) in [("log", text.clone()), ("message", format!("{text}\n"))] {
+            let wrapped = json!({ member: line }).to_string();
+            let mut event = parsed(&fluent_bit.map(wrapped.as_bytes(), SECONDS));
+            let mut expected = parsed(&expected);
+            // The original is what came, which is the line here and the record there.
+            for side in [&mut event, &mut expected] {
+                let original = side["event"]
+                    .as_object_mut()
+                    .and_then(|event| event.remove("original"));
+                assert!(
+                    original.is_none_or(|original| original.is_string()),
+                    "{}",
+                    path.display()
+                );
+            }
+            assert_eq!(event, expected, "{}", path.display());
+        }
+    }
+}
+
+#[test]
 fn a_hundred_thousand_records_need_no_more_memory_than_the_first_ones() {
     let mut fluent_bit = FluentBit::new();
     let fixtures = fixtures();

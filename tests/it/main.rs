@@ -8,6 +8,7 @@
 mod blobs;
 mod config;
 mod docs;
+mod enrich;
 mod fluentbit;
 mod interface;
 mod map;

@@ -72,7 +72,12 @@ pub(crate) fn client(event: &mut Event<'_>) -> Step {
         return Ok(());
     };
     let arena = event.arena;
-    let text = unmap(arena, text.decode(arena), event.newer);
+    let given = text.decode(arena);
+    let text = unmap(arena, given, event.newer);
+    let value = |bytes| Value::Text(Text::encode(arena, bytes));
+    if text != given {
+        event.document.set(Field::ClientTempScratch, value(text));
+    }
     if text.is_empty() {
         return Ok(());
     }
@@ -80,30 +85,36 @@ pub(crate) fn client(event: &mut Event<'_>) -> Step {
     if event.options.tidy {
         split_host(&mut parts);
     }
-    let value = |bytes| Value::Text(Text::encode(arena, bytes));
-    if let Some(domain) = parts.domain {
-        event.document.set(Field::ClientDomain, value(domain));
+    for (field, part) in [
+        (Field::ClientDomain, parts.domain),
+        (Field::ClientAddress, parts.address),
+        (Field::ClientPortScratch, parts.port),
+    ] {
+        if let Some(part) = part {
+            event.document.set(field, value(part));
+        }
     }
-    if let Some(address) = parts.address {
-        event.document.set(Field::ClientAddress, value(address));
+    Ok(())
+}
+
+/// `client.ip` and `client.port`, when the text of the server was read too.
+pub(crate) fn client_ip(event: &mut Event<'_>) -> Step {
+    if let Some(text) = event.document.text(Field::ClientAddress) {
+        let address = text.decode(event.arena);
         if is_ip(address) {
             let zone = address.iter().position(|&byte| byte == b'%');
             let cut = zone.filter(|_| event.options.tidy).unwrap_or(address.len());
-            event.document.set(Field::ClientIp, value(&address[..cut]));
+            let ip = Text::encode(event.arena, &address[..cut]);
+            event.document.set(Field::ClientIp, Value::Text(ip));
         }
     }
-    match parts.port {
-        Some(port) => set_port(event, port),
-        None => Ok(()),
-    }
-}
-
-fn set_port<'a>(event: &mut Event<'a>, port: &'a [u8]) -> Step {
-    event
-        .document
-        .set(Field::ClientPortScratch, Value::Text(Text::plain(port)));
-    if str::from_utf8(port).is_ok_and(|port| port.parse::<i64>().is_ok()) {
-        event.document.set(Field::ClientPort, Value::Number(port));
+    let Some(port) = event.document.text(Field::ClientPortScratch) else {
+        return Ok(());
+    };
+    if str::from_utf8(port.escaped).is_ok_and(|port| port.parse::<i64>().is_ok()) {
+        event
+            .document
+            .set(Field::ClientPort, Value::Number(port.escaped));
         return Ok(());
     }
     fail("the port of the client address does not fit 64 bits")
@@ -135,6 +146,10 @@ pub(crate) fn server(event: &mut Event<'_>) -> Step {
             .filter(|byte| !matches!(byte, b'\r' | b'\n')),
     );
     let text = line.into_bump_slice();
+    let value = |bytes| Value::Text(Text::encode(arena, bytes));
+    if text != decoded {
+        event.document.set(Field::ServerTempScratch, value(text));
+    }
     if text.is_empty() {
         return Ok(());
     }
@@ -145,19 +160,20 @@ pub(crate) fn server(event: &mut Event<'_>) -> Step {
         .and_then(|inner| host_and_text(inner).filter(|(_, _, rest)| rest.is_empty()))
         .or_else(|| host_and_text(text));
     let address = parts.map_or(text, |(_, address, _)| address);
-    let value = |bytes| Value::Text(Text::encode(arena, bytes));
     if let Some((host, _, _)) = parts {
         event.document.set(Field::ServerDomain, value(host));
     }
     event.document.set(Field::ServerAddress, value(address));
-    if is_ip(address) {
-        event.document.set(Field::ServerIp, value(address));
-    }
     Ok(())
 }
 
-/// Ends with the scratch texts: copies addresses to `source` and `destination`, names the network.
+/// Ends with the scratch texts: `server.ip`, the copies at `source` and `destination`.
 pub(crate) fn copies(event: &mut Event<'_>) -> Step {
+    if let Some(text) = event.document.text(Field::ServerAddress)
+        && is_ip(text.decode(event.arena))
+    {
+        event.document.set(Field::ServerIp, Value::Text(text));
+    }
     for (scratch, parent) in [
         (Field::ClientTempScratch, Field::Client),
         (Field::ServerTempScratch, Field::Server),
@@ -177,6 +193,11 @@ pub(crate) fn copies(event: &mut Event<'_>) -> Step {
             event.document.set(to, value);
         }
     }
+    Ok(())
+}
+
+/// `network.type` of the client.
+pub(crate) fn network(event: &mut Event<'_>) -> Step {
     if let Some(ip) = event.document.text(Field::ClientIp) {
         let kind = if ip.escaped.contains(&b':') {
             "ipv6"

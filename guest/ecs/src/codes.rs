@@ -1,12 +1,12 @@
 //! The rules of single record types, and what an operation says about categories.
 
 use crate::event::{Event, Step, describe, fail};
-use crate::print::print;
+use crate::print::convert;
 use crate::table::fields::Field;
 use crate::table::members::Known;
 use crate::table::operations::{self, Scope};
 use crate::table::record_types::number;
-use crate::value::{Kind, Value};
+use crate::value::Kind;
 
 /// `ExchangeAdmin`.
 pub(crate) fn exchange_admin(event: &mut Event<'_>) -> Step {
@@ -42,7 +42,7 @@ fn fallback_user(event: &mut Event<'_>, known: Known) {
     let value = if event.newer && sid {
         value
     } else {
-        Value::Text(print(event.arena, value))
+        convert(event.arena, value)
     };
     event.put(Field::UserId, value, known.name());
 }
@@ -145,12 +145,11 @@ pub(crate) fn teams(event: &mut Event<'_>) -> Step {
                 return fail(format!("`UPN` of a team member is {}", describe(upn)));
             }
             Kind::Text => upn.is_blank(),
-            // An object has no place in a list of names.
-            Kind::Array => event.robust || upn.elements().next().is_none(),
-            Kind::Object => event.robust || upn.members().next().is_none(),
+            Kind::Array => upn.elements().next().is_none(),
+            Kind::Object => upn.members().next().is_none(),
         };
         if !empty {
-            event.document.append(Field::RelatedUser, upn);
+            event.add(Field::RelatedUser, upn, "UPN");
         }
     }
     Ok(())

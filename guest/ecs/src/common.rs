@@ -44,9 +44,11 @@ pub(crate) fn numbers(event: &mut Event<'_>) -> Step {
             Some(Value::Text(text))
                 if text.escaped.iter().any(|byte| matches!(byte, b'e' | b'E')) =>
             {
+                // The letter may have been part of an escape, such as `\u00e9`.
                 let text = text.decode(event.arena);
-                let expanded = expand(text);
-                if expanded.is_none() && !is_type_name(event, known, text) {
+                let exponent = text.iter().any(|byte| matches!(byte, b'e' | b'E'));
+                let expanded = expand(text).filter(|_| exponent);
+                if exponent && expanded.is_none() && !is_type_name(event, known, text) {
                     let text = String::from_utf8_lossy(text).into_owned();
                     let failure = format!("`{}` is no integer: `{text}`", known.name());
                     if !event.robust {

@@ -211,7 +211,7 @@ fn entities<'a>(event: &mut Event<'a>, data: Value<'a>) -> Step {
             } else {
                 Value::List(values)
             };
-            event.document.set(field, value);
+            event.put(field, value, name);
         }
     }
     let lists = [

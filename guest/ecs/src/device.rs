@@ -41,6 +41,8 @@ pub(crate) fn platform(event: &mut Event<'_>) -> Step {
         value = Value::word(PLATFORMS[usize::from(digit - b'0')]);
         event.record.put(Known::Platform, value);
     }
+    // An object without members shows only in the document of a record that breaks a rule.
+    event.document.set(Field::HostOs, Value::Pairs(&[]));
     let text = match event.need_text(value, "Platform") {
         Ok(text) => text,
         Err(_) if event.robust => return Ok(()),
@@ -49,6 +51,7 @@ pub(crate) fn platform(event: &mut Event<'_>) -> Step {
     if text.is_empty() {
         return Ok(());
     }
+    event.document.clear(Field::HostOs);
     event.document.set(Field::HostOsPlatform, Value::Text(text));
     let lower = text.decode(event.arena).to_ascii_lowercase();
     let contains = |part: &str| {

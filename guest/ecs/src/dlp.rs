@@ -39,18 +39,22 @@ fn message(event: &mut Event<'_>) -> Step {
         ),
     ];
     let mut texts: [&[u8]; 3] = [b""; 3];
+    let mut blank = true;
     for (text, (name, value)) in texts.iter_mut().zip(parts) {
         match value {
             Some(Value::Bool(_) | Value::Number(_)) if !event.robust => {
                 return fail(format!("`{name}` is no text"));
             }
-            Some(value) => *text = print(event.arena, value).decode(event.arena),
+            Some(value) => {
+                blank &= is_empty(value);
+                *text = print(event.arena, value).decode(event.arena);
+            }
             None => {}
         }
     }
     let mut line = ArenaVec::new_in(event.arena);
     line.extend_from_slice(b"Office365 Alert");
-    if texts.iter().any(|text| !text.is_empty()) {
+    if !blank {
         let words = [": ", " detected in email sent by ", " with subject '"];
         for (word, text) in words.iter().zip(texts) {
             line.extend_from_slice(word.as_bytes());
@@ -113,7 +117,7 @@ fn recipients(event: &mut Event<'_>) -> Step {
             event.document.append(Field::DestinationUserEmail, value);
         }
         for element in value.elements() {
-            event.document.append(Field::DestinationUserEmail, element);
+            event.add(Field::DestinationUserEmail, element, name);
         }
     }
     Ok(())
@@ -181,11 +185,15 @@ fn rule_names<'a>(event: &mut Event<'a>, rule: Value<'a>) -> Step {
     let (Some(id), Some(name)) = (rule.set_member("RuleId"), rule.set_member("RuleName")) else {
         return Ok(());
     };
-    for (field, value) in [(Field::RuleId, id), (Field::RuleName, name)] {
-        if !event.robust && matches!(event.document.slot(field), Some(Slot::One(_))) {
+    for (field, value, name) in [
+        (Field::RuleId, id, "RuleId"),
+        (Field::RuleName, name, "RuleName"),
+    ] {
+        let one = matches!(event.document.slot(field), Some(Slot::One(one)) if !one.is_array());
+        if one && !event.robust {
             return fail(format!("field [{}] is no array", field.name()));
         }
-        event.document.append(field, value);
+        event.add(field, value, name);
     }
     Ok(())
 }
@@ -235,9 +243,17 @@ fn excused(event: &Event<'_>) -> Result<bool, Failure> {
         return Ok(false);
     };
     match info.kind() {
-        Kind::Object => Ok(info.members().next().is_some()),
-        Kind::Array => Ok(info.elements().next().is_some()),
+        Kind::Object | Kind::Array => Ok(!is_empty(info)),
         _ if event.robust => Ok(false),
         _ => Err(Failure(format!("`ExceptionInfo` is {}", describe(info)))),
+    }
+}
+
+/// `""`, `[]` or `{}`.
+fn is_empty(value: Value<'_>) -> bool {
+    match value.kind() {
+        Kind::Object => value.members().next().is_none(),
+        Kind::Array => value.elements().next().is_none(),
+        _ => value.is_blank(),
     }
 }

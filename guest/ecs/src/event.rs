@@ -168,14 +168,28 @@ impl<'a> Event<'a> {
     /// record.
     pub(crate) fn put(&mut self, to: Field, value: Value<'a>, name: &str) -> bool {
         if self.robust && !is_flat(value) {
-            self.note(&format!(
-                "`{name}` holds an object and cannot be `{}`: kept as it is",
-                to.name()
-            ));
+            self.no_place(to, name);
             return false;
         }
         self.document.set(to, value);
         true
+    }
+
+    /// Appends to a list. In robust mode an object has no place in a list of scalars.
+    pub(crate) fn add(&mut self, to: Field, value: Value<'a>, name: &str) {
+        if self.robust && !is_flat(value) {
+            self.no_place(to, name);
+        } else {
+            self.document.append(to, value);
+        }
+    }
+
+    #[cold]
+    fn no_place(&mut self, to: Field, name: &str) {
+        self.note(&format!(
+            "`{name}` holds an object and cannot be `{}`: kept as it is",
+            to.name()
+        ));
     }
 
     /// A value that rules need as text; in robust mode numbers and booleans are converted.

@@ -33,11 +33,11 @@ pub(crate) fn parameters(event: &mut Event<'_>) -> Step {
         let text = Text::encode(event.arena, identity);
         event.record.put(Known::NetworkMessageId, Value::Text(text));
     }
-    let forwarded = forwards(event, parameters);
+    forwards(event, parameters)?;
     if let Some(from) = parameters.member("From").filter(|value| !value.is_blank()) {
         event.put(Field::EmailFromAddress, from, "Parameters.From");
     }
-    forwarded
+    Ok(())
 }
 
 /// The value of the first line `-Identity "VALUE"` of a raw parameter text.
@@ -141,8 +141,12 @@ pub(crate) fn members(event: &mut Event<'_>) -> Step {
             gather(event, Field::EmailToAddress, Some(recipient));
         }
     }
-    for index in 0..event.document.many(Field::DestinationUserEmail).len() {
-        let recipient = event.document.many(Field::DestinationUserEmail)[index];
+    let recipients = Field::DestinationUserEmail;
+    if event.document.get(recipients).is_some_and(Value::is_array) {
+        event.document.list(recipients);
+    }
+    for index in 0..event.document.many(recipients).len() {
+        let recipient = event.document.many(recipients)[index];
         gather(event, Field::EmailToAddress, Some(recipient));
     }
     gather(event, Field::RelatedIp, event.get(Known::SenderIp));
@@ -165,6 +169,7 @@ fn attachments<'a>(event: &mut Event<'a>, value: Option<Value<'a>>) {
     let Some(value) = value.filter(|value| !value.is_blank()) else {
         return;
     };
+    event.document.list(Field::EmailAttachments);
     let Value::Text(text) = value else {
         event.note(&format!(
             "`Item.Attachments` is {}, not a text",

@@ -47,7 +47,7 @@ pub(crate) fn map<'a>(
     };
     beat.put("ecs", "version", Value::word("1.1.0"));
     beat.timestamp(&record, arrival_ms);
-    beat.dissect(&record);
+    let converted = beat.dissect(&record);
     if options.o365beat.processed {
         for known in [Known::Parameters, Known::ExtendedProperties] {
             if let Some(value) = record.get(known).filter(|value| value.is_array()) {
@@ -76,6 +76,9 @@ pub(crate) fn map<'a>(
         if rename {
             record.remove(known);
         }
+    }
+    if rename && converted {
+        record.remove(Known::ClientIP);
     }
     for known in LISTS {
         if let Some(value) = record.get(known).filter(|value| !value.is_null()) {
@@ -127,8 +130,9 @@ impl<'a> Beat<'a> {
         self.put("", "@timestamp", Value::Text(Text::plain(text)));
     }
 
-    /// The parts of `UserId` and `ClientIP`, and `client.ip`.
-    fn dissect(&mut self, record: &Record<'a>) {
+    /// The parts of `UserId` and `ClientIP`, and `client.ip`; whether all of `ClientIP` is an
+    /// address.
+    fn dissect(&mut self, record: &Record<'a>) -> bool {
         let arena = self.arena;
         let text = |known| match record.set_value(known) {
             Some(Value::Text(text)) => Some(text.decode(arena)),
@@ -145,9 +149,10 @@ impl<'a> Beat<'a> {
             self.put("dissect", "user", Value::Pairs(user));
         }
         let Some(client) = text(Known::ClientIP) else {
-            return;
+            return false;
         };
-        if is_ip(client) {
+        let whole = is_ip(client);
+        if whole {
             self.put("client", "ip", value(client));
         }
         let parts = if client.contains(&b'[') {
@@ -160,12 +165,15 @@ impl<'a> Beat<'a> {
         } else {
             split_at(client, b':')
         };
-        let Some((address, port)) = parts else { return };
+        let Some((address, port)) = parts else {
+            return whole;
+        };
         self.put("dissect", "clientip", value(address));
         self.put("dissect", "clientport", value(port));
         if is_ip(address) {
             self.put("client", "ip", value(address));
         }
+        whole
     }
 
     /// The name stands at the top level already.
@@ -237,7 +245,13 @@ fn is_ip(text: &[u8]) -> bool {
 /// A scalar as text; a conversion that fails is left out.
 fn to_text<'a>(arena: &'a Bump, value: Value<'a>) -> Option<Value<'a>> {
     let scalar = !matches!(value.kind(), Kind::Array | Kind::Object);
-    scalar.then(|| Value::Text(print(arena, value)))
+    scalar.then(|| match value {
+        Value::Number(digits) => {
+            let text = arena.alloc_str(&plain(digits)).as_bytes();
+            Value::Text(Text::plain(text))
+        }
+        _ => Value::Text(print(arena, value)),
+    })
 }
 
 fn list<'a>(arena: &'a Bump, value: Value<'a>, form: BeatNameValues) -> Value<'a> {
@@ -325,6 +339,58 @@ fn go_print<'a>(arena: &'a Bump, value: Value<'a>, out: &mut String) {
             }
             out.push(']');
         }
-        _ => out.push_str(&String::from_utf8_lossy(print(arena, value).decode(arena))),
+        _ => match value {
+            Value::Number(digits) => out.push_str(&short(digits)),
+            _ => out.push_str(&String::from_utf8_lossy(print(arena, value).decode(arena))),
+        },
+    }
+}
+
+/// A number as a conversion to text writes it: no exponent, no `.0`. Integers keep their digits.
+fn plain(digits: &[u8]) -> String {
+    let text = String::from_utf8_lossy(digits);
+    match text.parse::<f64>() {
+        Ok(double) if double.is_finite() && text.contains(['.', 'e', 'E']) => double.to_string(),
+        _ => text.into_owned(),
+    }
+}
+
+/// A number inside a printed list: the shortest form, with an exponent of two digits from a million
+/// on and below a ten-thousandth.
+fn short(digits: &[u8]) -> String {
+    let text = String::from_utf8_lossy(digits);
+    let Some(double) = text.parse::<f64>().ok().filter(|double| double.is_finite()) else {
+        return text.into_owned();
+    };
+    let long = format!("{double:e}");
+    let (mantissa, exponent) = long.split_once('e').unwrap_or((&long, "0"));
+    match exponent.parse::<i32>() {
+        Ok(exponent) if !(-4..6).contains(&exponent) => {
+            let sign = if exponent < 0 { '-' } else { '+' };
+            format!("{mantissa}e{sign}{:02}", exponent.abs())
+        }
+        _ => double.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        for (digits, text, in_list) in [
+            ("15", "15", "15"),
+            ("15.0", "15", "15"),
+            ("-1.50", "-1.5", "-1.5"),
+            ("2e3", "2000", "2000"),
+            ("1e21", "1000000000000000000000", "1e+21"),
+            ("25e-7", "0.0000025", "2.5e-06"),
+            ("123456", "123456", "123456"),
+            ("1234567", "1234567", "1.234567e+06"),
+        ] {
+            assert_eq!(plain(digits.as_bytes()), text);
+            assert_eq!(short(digits.as_bytes()), in_list);
+        }
     }
 }

@@ -4,6 +4,8 @@
 //! which everything nested uses. Both come from the reference mapping and reach documents, see
 //! `related.user`.
 
+use std::borrow::Cow;
+
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
@@ -91,9 +93,49 @@ fn append<'a>(arena: &'a Bump, value: Value<'a>, out: &mut ArenaVec<'a, u8>) {
         Kind::Bool | Kind::Number | Kind::Text => match value {
             Value::Bool(true) => out.extend_from_slice(b"true"),
             Value::Bool(false) => out.extend_from_slice(b"false"),
-            Value::Number(digits) => out.extend_from_slice(digits),
+            Value::Number(digits) => out.extend_from_slice(number(digits).as_bytes()),
             Value::Text(text) => out.extend_from_slice(text.decode(arena)),
             _ => {}
         },
+    }
+}
+
+/// A number as the reference prints it: integers as they are, all others as the shortest decimal
+/// with a point. What no double can hold stays as it came.
+fn number(digits: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(digits);
+    if !digits.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
+        return text;
+    }
+    match text.parse::<f64>() {
+        Ok(double) if double.is_finite() => {
+            let point = if double.fract() == 0.0 { ".0" } else { "" };
+            Cow::Owned(format!("{double}{point}"))
+        }
+        _ => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        for (digits, expected) in [
+            ("15", "15"),
+            ("-0", "-0"),
+            (
+                "123456789012345678901234567890",
+                "123456789012345678901234567890",
+            ),
+            ("1.50", "1.5"),
+            ("2e3", "2000.0"),
+            ("1.0", "1.0"),
+            ("-25E-2", "-0.25"),
+            ("1e999", "1e999"),
+        ] {
+            assert_eq!(number(digits.as_bytes()), expected);
+        }
     }
 }

@@ -69,8 +69,10 @@ fn line(event: &mut Event<'_>) -> Step {
     codes::by_code(event)?;
     event.attempt(address::client)?;
     event.attempt(address::server)?;
+    event.attempt(address::client_ip)?;
     event.attempt(address::copies)?;
     event.attempt(users::split)?;
+    event.attempt(address::network)?;
     event.attempt(users::related)?;
     event.attempt(common::extended_user_agent)?;
     event.attempt(users::organization)?;

@@ -125,6 +125,50 @@ mod tests {
         assert_eq!((beside, event), (Some(json!({ "topic": "audit" })), bare));
     }
 
+    /// Every golden record that is a text.
+    fn fixtures() -> Vec<String> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/o365");
+        let kinds = std::fs::read_dir(folder).expect("the fixtures are here");
+        let mut records = Vec::new();
+        for kind in kinds.flatten() {
+            let files = std::fs::read_dir(kind.path()).expect("one folder for each kind");
+            for file in files.flatten() {
+                let one_dot = file.file_name().to_string_lossy().matches('.').count() == 1;
+                if one_dot && let Ok(text) = std::fs::read_to_string(file.path()) {
+                    records.push(text);
+                }
+            }
+        }
+        assert!(records.len() > 150, "{} fixtures", records.len());
+        records
+    }
+
+    #[test]
+    fn a_line_of_text_gives_the_event_of_the_record_in_it() {
+        let mut filter = Filter::default();
+        // The original is what came: here the line, there the record.
+        let event = |filter: &mut Filter, record: &str| {
+            let mut event = event(filter, record.as_bytes());
+            if let Some(members) = event["event"].as_object_mut() {
+                members.remove("original");
+            }
+            event
+        };
+        for record in fixtures() {
+            if Mapper::default()
+                .map(record.as_bytes(), &mut Vec::new())
+                .is_err()
+            {
+                continue;
+            }
+            let bare = event(&mut filter, &record);
+            for (name, line) in [("log", record.clone()), ("message", format!("{record}\n"))] {
+                let wrapped = json!({ name: line }).to_string();
+                assert_eq!(event(&mut filter, &wrapped), bare, "{record}");
+            }
+        }
+    }
+
     #[test]
     fn what_cannot_be_mapped_comes_out_marked() {
         let mut filter = Filter::default();

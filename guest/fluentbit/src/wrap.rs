@@ -34,7 +34,7 @@ pub(crate) enum Found {
 /// Looks for the record in an object.
 pub(crate) fn find(object: &str) -> Found {
     let mut beside = String::new();
-    match open(object, &mut beside, LEVELS) {
+    match open(bare(object), &mut beside, LEVELS) {
         Found::Inside { record, .. } => Found::Inside { record, beside },
         other => other,
     }
@@ -74,7 +74,7 @@ fn open(object: &str, beside: &mut String, levels: u32) -> Found {
 
 /// What a wrapper holds; `Itself` when that is no record.
 fn value(json: &str, beside: &mut String, levels: u32) -> Found {
-    let json = json.trim_ascii();
+    let json = bare(json);
     let Some(levels) = levels.checked_sub(1) else {
         return Found::Itself;
     };
@@ -97,6 +97,12 @@ fn value(json: &str, beside: &mut String, levels: u32) -> Found {
         },
         _ => Found::Itself,
     }
+}
+
+/// Without white space around it and the mark that some programs begin a file with.
+fn bare(json: &str) -> &str {
+    let json = json.trim_ascii();
+    json.strip_prefix('\u{feff}').unwrap_or(json).trim_ascii()
 }
 
 /// The members of an object, unless it is a record.
@@ -163,6 +169,20 @@ mod tests {
     #[test]
     fn a_broken_record_inside_is_still_the_record() {
         check(r#"{"log":"{\"Id\":\"a\""}"#, Some((r#"{"Id":"a""#, "")));
+    }
+
+    #[test]
+    fn a_byte_order_mark_hides_nothing() {
+        let record = r#"{"Id":"a"}"#;
+        check(
+            "{\"log\":\"\u{feff}{\\\"Id\\\":\\\"a\\\"}\\n\"}",
+            Some((record, "")),
+        );
+        check(
+            "\u{feff}{\"log\":\"{\\\"Id\\\":\\\"a\\\"}\"}",
+            Some((record, "")),
+        );
+        check("\u{feff}{\"Id\":\"a\"}", None);
     }
 
     #[test]

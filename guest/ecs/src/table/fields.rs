@@ -129,6 +129,7 @@ fields! {
     GroupName ["group"] "name" Keyword "Teams: `TeamName`; Yammer: `GroupName`"
     HostId ["host"] "id" Keyword "`organization.id`"
     HostName ["host"] "name" Keyword "`DeviceName`, else `organization.name`, else `user.domain`"
+    HostOs ["host"] "os" Object ""
     HostOsPlatform ["host" "os"] "platform" Keyword "`Platform`"
     HostOsType ["host" "os"] "type" Keyword "`Platform`"
     Message [] "message" Text "alerts: `Name`; DLP of mail: a sentence"

@@ -11,7 +11,7 @@ use sluicegate_ecs::{Mapper, Options};
 
 use crate::{check_file, event, root};
 
-fn cases() -> Vec<PathBuf> {
+pub(crate) fn cases() -> Vec<PathBuf> {
     let folder = root().join("tests/fixtures/o365");
     let mut cases = Vec::new();
     for kind in fs::read_dir(folder).expect("the fixtures are part of the repository") {

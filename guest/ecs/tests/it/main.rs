@@ -5,11 +5,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
+mod beat;
 mod golden;
 mod pages;
 mod parity;
 mod properties;
 mod rows;
+mod template;
 
 use std::path::{Path, PathBuf};
 

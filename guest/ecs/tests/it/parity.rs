@@ -12,7 +12,7 @@ use sluicegate_ecs::{ErrorMode, Options, Profile};
 use crate::{map, root};
 
 /// A folder of `shared`, or one line that says it is missing.
-fn shared(name: &str) -> Option<PathBuf> {
+pub(crate) fn shared(name: &str) -> Option<PathBuf> {
     let path = root().join("../shared").join(name);
     if !path.exists() {
         eprintln!("skipped: ../shared/{name} is not on this machine");
