@@ -17,25 +17,48 @@ pub(crate) fn put(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// Appends `bytes` between quotes.
+#[inline]
+pub(crate) fn put_quoted(out: &mut Vec<u8>, bytes: &[u8]) {
+    if bytes.len() > SHORT - 2 || cfg!(not(target_arch = "wasm32")) {
+        out.push(b'"');
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
+    let start = out.len();
+    // The quotes are what nothing is copied over.
+    out.resize(start + SHORT, b'"');
+    if let Some([_, room @ ..]) = out.last_chunk_mut::<SHORT>() {
+        copy_short(room, bytes);
+    }
+    out.truncate(start + bytes.len() + 2);
+}
+
 /// Appends up to `SHORT` bytes.
 fn put_short(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
     // Room is asked for once, and the zeros are four stores.
     out.resize(start + SHORT, 0);
     if let Some(room) = out.last_chunk_mut::<SHORT>() {
-        let _ = ends::<32>(room, bytes)
-            || ends::<16>(room, bytes)
-            || ends::<8>(room, bytes)
-            || ends::<4>(room, bytes)
-            || ends::<2>(room, bytes)
-            || ends::<1>(room, bytes);
+        copy_short(room, bytes);
     }
     out.truncate(start + bytes.len());
 }
 
+#[inline]
+fn copy_short<const ROOM: usize>(room: &mut [u8; ROOM], bytes: &[u8]) {
+    let _ = ends::<32, ROOM>(room, bytes)
+        || ends::<16, ROOM>(room, bytes)
+        || ends::<8, ROOM>(room, bytes)
+        || ends::<4, ROOM>(room, bytes)
+        || ends::<2, ROOM>(room, bytes)
+        || ends::<1, ROOM>(room, bytes);
+}
+
 /// Copies at least `N` and at most twice as many bytes: the first `N`, then the last `N` over them.
 #[inline]
-fn ends<const N: usize>(room: &mut [u8; SHORT], bytes: &[u8]) -> bool {
+fn ends<const N: usize, const ROOM: usize>(room: &mut [u8; ROOM], bytes: &[u8]) -> bool {
     let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) else {
         return false;
     };
@@ -91,6 +114,13 @@ mod tests {
             put_short(&mut out, &text[..length]);
             assert_eq!(out[0], b'x');
             assert_eq!(out[1..], text[..length]);
+            let mut out = b"x".to_vec();
+            put_quoted(&mut out, &text[..length]);
+            assert_eq!(
+                (out[1], out.len(), out[length + 2]),
+                (b'"', length + 3, b'"')
+            );
+            assert_eq!(out[2..length + 2], text[..length]);
             assert!(same(&text[..length], &text[..length]));
             for at in 0..length {
                 let mut other = text[..length].to_vec();

@@ -90,6 +90,8 @@ impl<'a> Record<'a> {
         quoted: bool,
     ) -> Option<()> {
         let mut unknown = ArenaVec::with_capacity_in(32, arena);
+        // A bit for each unknown name: most records have none that looks like another.
+        let mut seen = 0;
         loop {
             let start = scanner.at;
             scanner.expect(b'"')?;
@@ -112,7 +114,9 @@ impl<'a> Record<'a> {
                 self.see(known);
             } else {
                 self.dotted |= is_dotted(name);
-                self.see_unknown(&mut unknown, name_hash);
+                let bit = 1_u64 << (name_hash.get() >> 24 & 63);
+                self.see_unknown(&mut unknown, name_hash, seen & bit != 0);
+                seen |= bit;
             }
             self.members.push(Member {
                 name,
@@ -143,8 +147,8 @@ impl<'a> Record<'a> {
         *slot = u32::try_from(self.members.len()).unwrap_or(MISSING);
     }
 
-    fn see_unknown(&mut self, unknown: &mut ArenaVec<'a, Hash>, hash: Hash) {
-        if unknown.len() <= COMPARED {
+    fn see_unknown(&mut self, unknown: &mut ArenaVec<'a, Hash>, hash: Hash, similar: bool) {
+        if similar && unknown.len() <= COMPARED {
             self.twice |= unknown.contains(&hash);
         }
         unknown.push(hash);

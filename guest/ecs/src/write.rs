@@ -3,7 +3,7 @@
 //! An object is opened when its first member turns out to be kept; a value that vanishes takes back
 //! whatever was opened for it. Runs of members that no rule touched are copied as one piece.
 
-use crate::bytes::put;
+use crate::bytes::{put, put_quoted};
 use crate::clean::write_tree;
 use crate::document::{Document, Slot};
 use crate::record::{Member, Record};
@@ -100,11 +100,11 @@ impl Writer<'_> {
         self.name(row.leaf);
     }
 
+    /// Writes a name that begins with a comma, without it where nothing stands before.
     fn name(&mut self, name: &str) {
-        if self.comma {
-            self.out.push(b',');
-        }
-        put(self.out, name.as_bytes());
+        let name = name.as_bytes();
+        let name = name.get(usize::from(!self.comma)..).unwrap_or_default();
+        put(self.out, name);
     }
 
     /// The members that no rule moved away.
@@ -125,9 +125,8 @@ impl Writer<'_> {
                 put(self.out, member.source);
                 continue;
             }
-            self.out.push(b'"');
-            put(self.out, member.name);
-            put(self.out, b"\":");
+            put_quoted(self.out, member.name);
+            self.out.push(b':');
             if !self.value(member.value) {
                 self.out.truncate(before);
             }
@@ -138,7 +137,20 @@ impl Writer<'_> {
     }
 
     /// Writes a value; false when it vanishes, and then nothing is written.
+    #[inline]
     fn value(&mut self, value: Value<'_>) -> bool {
+        if let Value::Text(text) = value {
+            if self.style.prune && text.is_empty() {
+                return false;
+            }
+            put_quoted(self.out, text.escaped);
+            return true;
+        }
+        self.other_value(value)
+    }
+
+    /// The same for what is not a text; most values are.
+    fn other_value(&mut self, value: Value<'_>) -> bool {
         let prune = self.style.prune;
         match value {
             Value::Null if prune => return false,
@@ -146,25 +158,18 @@ impl Writer<'_> {
             Value::Bool(true) => self.out.extend_from_slice(b"true"),
             Value::Bool(false) => self.out.extend_from_slice(b"false"),
             Value::Number(digits) => self.out.extend_from_slice(digits),
-            Value::Text(text) => {
-                if prune && text.is_empty() {
-                    return false;
-                }
-                self.out.push(b'"');
-                put(self.out, text.escaped);
-                self.out.push(b'"');
-            }
+            Value::Text(_) => return self.value(value),
             Value::Tree(tree) => return write_tree(tree, prune, self.out),
             Value::Pairs(pairs) => {
                 let start = self.out.len();
                 self.out.push(b'{');
                 for pair in pairs {
                     let before = self.out.len();
-                    let first = before == start + 1;
-                    self.out
-                        .extend_from_slice(if first { b"\"" } else { b",\"" });
-                    put(self.out, pair.name.escaped);
-                    put(self.out, b"\":");
+                    if before > start + 1 {
+                        self.out.push(b',');
+                    }
+                    put_quoted(self.out, pair.name.escaped);
+                    self.out.push(b':');
                     if !self.value(pair.value) {
                         self.out.truncate(before);
                     }

@@ -41,9 +41,9 @@ pub struct FieldRow {
     pub index: IndexType,
     /// Which members of the record it comes from, for the page.
     pub from: &'static str,
-    /// What opens each object on the way.
+    /// What opens each object on the way, behind another member.
     pub(crate) parents: &'static [&'static str],
-    /// What opens the member itself.
+    /// What opens the member itself, behind another one.
     pub(crate) leaf: &'static str,
 }
 
@@ -59,8 +59,8 @@ macro_rules! fields {
             name: concat!($($parent, ".",)* $leaf),
             index: IndexType::$index,
             from: $from,
-            parents: &[$(concat!("\"", $parent, "\":{")),*],
-            leaf: concat!("\"", $leaf, "\":"),
+            parents: &[$(concat!(",\"", $parent, "\":{")),*],
+            leaf: concat!(",\"", $leaf, "\":"),
         }),*];
     };
 }
@@ -352,7 +352,7 @@ mod tests {
                 row.name
             );
             assert!(
-                row.name.ends_with(row.leaf.trim_matches(['"', ':'])),
+                row.name.ends_with(row.leaf.trim_matches([',', '"', ':'])),
                 "{}",
                 row.name
             );

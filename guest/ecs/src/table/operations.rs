@@ -3,6 +3,10 @@
 //!
 //! An operation is looked up in the scope of its record type and, for files and folders, in `Any`.
 
+use crate::bytes::same;
+use crate::hash;
+use crate::scan::Hash;
+
 /// A value of `event.category` that rules append; `web` is always there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Category {
@@ -130,12 +134,40 @@ const fn renamed(
 
 /// The row of an operation in a scope.
 pub(crate) fn find(scope: Scope, operation: &[u8]) -> Option<&'static OperationRow> {
-    let key = (scope, operation);
-    let order = |row: &Row| (row.scope, row.operation.as_bytes()).cmp(&key);
-    OPERATIONS
-        .binary_search_by(order)
-        .ok()
-        .and_then(|index| OPERATIONS.get(index))
+    let mut slot = slot(hash::bytes(operation));
+    loop {
+        let row = OPERATIONS.get(usize::from(TABLE[slot]))?;
+        if row.scope == scope && same(row.operation.as_bytes(), operation) {
+            return Some(row);
+        }
+        slot = (slot + 1) % SLOTS;
+    }
+}
+
+/// Several times the rows, so that an operation without one is mostly told after one look.
+const SLOTS: usize = 512;
+const NONE: u8 = u8::MAX;
+
+/// Open addressing: the row in the first free slot behind its operation's hash.
+static TABLE: [u8; SLOTS] = {
+    assert!(OPERATIONS.len() < NONE as usize);
+    let mut table = [NONE; SLOTS];
+    let mut row = 0;
+    while row < OPERATIONS.len() {
+        let mut slot = slot(hash::bytes(OPERATIONS[row].operation.as_bytes()));
+        while table[slot] != NONE {
+            slot = (slot + 1) % SLOTS;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "asserted above")]
+        let index = row as u8;
+        table[slot] = index;
+        row += 1;
+    }
+    table
+};
+
+const fn slot(hash: Hash) -> usize {
+    (hash.get() >> 32) as usize % SLOTS
 }
 
 use Category::{Configuration, File, Iam};
