@@ -70,6 +70,12 @@ fn ends<const N: usize, const ROOM: usize>(room: &mut [u8; ROOM], bytes: &[u8]) 
     true
 }
 
+/// Whether a byte is there of which `is` holds. Every byte is asked, so that many are asked at once.
+#[inline]
+pub(crate) fn any(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
+    bytes.iter().fold(false, |found, &byte| found | is(byte))
+}
+
 /// Whether both are the same bytes.
 #[inline]
 pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {

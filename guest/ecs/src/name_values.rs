@@ -4,6 +4,7 @@
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
+use crate::bytes::any;
 use crate::event::{Event, Failure, Step, describe};
 use crate::hash;
 use crate::index::Index;
@@ -204,7 +205,7 @@ fn change<'a>(arena: &'a Bump, walk: &mut Walk<'a>) -> Result<Option<Pair<'a>>, 
 
 /// Spaces and dots become underscores, so that a name is one member in any index.
 fn sanitise<'a>(arena: &'a Bump, name: Text<'a>) -> Text<'a> {
-    if !name.escaped.iter().any(|byte| matches!(byte, b' ' | b'.')) {
+    if !any(name.escaped, |byte| matches!(byte, b' ' | b'.')) {
         return name;
     }
     let escaped = arena.alloc_slice_copy(name.escaped);

@@ -6,6 +6,7 @@
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
+use crate::bytes::any;
 use crate::hash;
 use crate::scan::{self, Broken, Hash, Scanner};
 use crate::table::members::{self, Known, NAMES};
@@ -255,5 +256,5 @@ impl<'a> Record<'a> {
 }
 
 fn is_dotted(name: &[u8]) -> bool {
-    name.is_empty() || name.contains(&b'.')
+    name.is_empty() || any(name, |byte| byte == b'.')
 }

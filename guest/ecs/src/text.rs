@@ -6,7 +6,7 @@
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
-use crate::bytes::same;
+use crate::bytes::{any, same};
 
 /// The inside of a JSON string.
 #[derive(Clone, Copy, Debug)]
@@ -28,10 +28,7 @@ impl<'a> Text<'a> {
 
     /// Escapes a text where it needs it.
     pub(crate) fn encode(arena: &'a Bump, text: &'a [u8]) -> Self {
-        if !text
-            .iter()
-            .any(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
-        {
+        if !any(text, |byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
             return Text::plain(text);
         }
         let mut escaped = ArenaVec::with_capacity_in(text.len() + 16, arena);

@@ -1,5 +1,6 @@
 //! Users, the organisation, the host, and the lists of what is related.
 
+use crate::bytes::any;
 use crate::event::{Event, Step, describe, fail};
 use crate::print::render;
 use crate::table::fields::Field;
@@ -126,8 +127,8 @@ pub(crate) fn organization(event: &mut Event<'_>) -> Step {
 }
 
 fn lower<'a>(event: &Event<'a>, text: Text<'a>) -> Value<'a> {
-    let changed = |byte: &u8| byte.is_ascii_uppercase() || !byte.is_ascii();
-    if text.plain && !text.escaped.iter().any(changed) {
+    let changed = |byte: u8| byte.is_ascii_uppercase() || !byte.is_ascii();
+    if text.plain && !any(text.escaped, changed) {
         return Value::Text(text);
     }
     let decoded = String::from_utf8_lossy(text.decode(event.arena)).to_lowercase();

@@ -43,8 +43,13 @@ impl CallOutput {
     }
 }
 
-/// Cuts a batch into events without copying their bytes. The error says which rule it breaks.
-pub fn events(tenant: &str, batch: Batch, limits: &Limits) -> Result<Vec<Event>, String> {
+/// Cuts a batch into events without copying their bytes; `identity` is told the id and the fingerprint of each. The
+/// error says which rule the batch breaks.
+pub fn events(
+    batch: Batch,
+    limits: &Limits,
+    identity: impl Fn(&str, u64) -> Identity,
+) -> Result<Vec<Event>, String> {
     let Batch { bytes, entries } = batch;
     let count = entries.len();
     if count > limits.batch_events as usize {
@@ -62,7 +67,7 @@ pub fn events(tenant: &str, batch: Batch, limits: &Limits) -> Result<Vec<Event>,
     let mut rest = Bytes::from(bytes);
     let mut events = Vec::with_capacity(count);
     for (index, entry) in entries.iter().enumerate() {
-        let event = cut(tenant, &mut rest, entry, limits);
+        let event = cut(&mut rest, entry, limits, &identity);
         events.push(event.map_err(|rule| format!("event {index} of the batch: {rule}"))?);
     }
     if !rest.is_empty() {
@@ -74,7 +79,12 @@ pub fn events(tenant: &str, batch: Batch, limits: &Limits) -> Result<Vec<Event>,
     Ok(events)
 }
 
-fn cut(tenant: &str, rest: &mut Bytes, entry: &Entry, limits: &Limits) -> Result<Event, String> {
+fn cut(
+    rest: &mut Bytes,
+    entry: &Entry,
+    limits: &Limits,
+    identity: impl Fn(&str, u64) -> Identity,
+) -> Result<Event, String> {
     let Entry {
         id_length,
         body_length,
@@ -108,7 +118,7 @@ fn cut(tenant: &str, rest: &mut Bytes, entry: &Entry, limits: &Limits) -> Result
     if memchr::memchr(b'\n', &body).is_some() {
         return Err("its body has a newline".into());
     }
-    let identity = Identity::of(tenant, &id, fingerprint);
+    let identity = identity(&id, fingerprint);
     Ok(Event {
         id,
         fingerprint,
@@ -126,7 +136,8 @@ impl Host for Call {
         if !to.spend(batch.bytes.len()) {
             return Ok(Err(too_much()));
         }
-        let events = match events(&to.tenant, batch, &to.limits) {
+        let identity = |id: &str, fingerprint| Identity::of(&to.tenant, id, fingerprint);
+        let events = match events(batch, &to.limits, identity) {
             Ok(events) => events,
             Err(rule) => return Ok(Err(Refusal::Invalid(rule))),
         };
@@ -192,14 +203,13 @@ mod tests {
             event_bytes: 30,
             ..Limits::default()
         };
-        let got = events(
-            "t",
-            Batch {
-                bytes: bytes.to_vec(),
-                entries,
-            },
-            &limits,
-        );
+        let batch = Batch {
+            bytes: bytes.to_vec(),
+            entries,
+        };
+        let got = events(batch, &limits, |id, fingerprint| {
+            Identity::of("t", id, fingerprint)
+        });
         match (got, expected) {
             (Ok(events), Ok(count)) => assert_eq!(events.len(), count),
             (Err(rule), Err(word)) => assert!(rule.contains(word), "{rule}"),

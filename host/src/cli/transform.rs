@@ -157,7 +157,7 @@ struct Mapper {
 
 impl Mapper {
     async fn map(&self, records: &[Event]) -> Result<Vec<Transformed>, Error> {
-        let applied = self.transform.apply("transform", records).await;
+        let applied = self.transform.apply(records).await;
         let mut answers = applied.map_err(|failure| Error::internal(failure.to_string()))?;
         let Some(agents) = &self.agents else {
             return Ok(answers);

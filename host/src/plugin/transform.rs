@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use bytes::{BufMut as _, BytesMut};
 use wasmtime::Store;
 
 use super::call::{bare, bounded, wit_limits};
@@ -14,7 +13,7 @@ use crate::capability::transform_world::TransformPlugin;
 use crate::capability::transform_world::exports::sluicegate::plugin::transform as exports;
 use crate::clock::SharedClock;
 use crate::error::Error;
-use crate::event::{Batch, Event};
+use crate::event::{Batch, Event, Identity};
 use crate::sandbox::{Call, Limits, WallBudget, explain};
 use crate::source::Failure;
 use crate::stage::{Stage, Staged};
@@ -22,6 +21,9 @@ use crate::stage::{Stage, Staged};
 /// Instances kept for the next batch. A transform is pure, so an instance may serve many calls; one that trapped is
 /// thrown away.
 const KEPT: usize = 8;
+
+/// Largest buffer that is kept for the next batch; usual batches are smaller.
+const PACKED_BYTES: usize = 4 << 20;
 
 /// How often a batch is tried before its events become dead letters.
 const ATTEMPTS: u32 = 3;
@@ -44,6 +46,8 @@ struct Instance {
     world: TransformPlugin,
     store: Store<Call>,
     calls: u32,
+    /// What the last batch was packed in.
+    packed: Vec<u8>,
 }
 
 /// A transform plugin with its config.
@@ -80,12 +84,12 @@ impl PluginTransform {
     }
 
     /// Transforms events of one tenant; one answer for each.
-    pub async fn apply(&self, tenant: &str, events: &[Event]) -> Result<Vec<Transformed>, Failure> {
+    pub async fn apply(&self, events: &[Event]) -> Result<Vec<Transformed>, Failure> {
         let _slot = self.plugin.sandbox.slot().await;
         let mut instance = self.instance().await?;
         let wall = WallBudget::start(self.limits.wall);
         let limits = wit_limits(&self.limits, &self.clock);
-        let batch = pack(events);
+        let batch = pack(events, std::mem::take(&mut instance.packed));
         let transform = instance.world.sluicegate_plugin_transform();
         let call = transform.call_apply(&mut instance.store, &self.config, &batch, limits);
         let applied = match bounded(&wall, call).await {
@@ -103,8 +107,11 @@ impl PluginTransform {
             }
         };
         let exports::Applied { output, verdicts } = applied;
+        if batch.bytes.capacity() <= PACKED_BYTES {
+            instance.packed = batch.bytes;
+        }
         self.keep(instance);
-        self.assign(tenant, events, output, verdicts)
+        self.assign(events, output, verdicts)
     }
 
     fn fault(&self, why: &str) -> Failure {
@@ -138,6 +145,7 @@ impl PluginTransform {
                 world,
                 store,
                 calls: 0,
+                packed: Vec::new(),
             }),
             Err(error) => Err(self.fault(&explain(&error, store.data(), &self.limits))),
         }
@@ -154,7 +162,6 @@ impl PluginTransform {
     /// Gives each event what became of it; a plugin that miscounts is at fault.
     fn assign(
         &self,
-        tenant: &str,
         events: &[Event],
         batch: wit::Batch,
         verdicts: Vec<exports::Verdict>,
@@ -165,7 +172,9 @@ impl PluginTransform {
             batch_events: u32::MAX,
             ..self.limits.clone()
         };
-        let made = output::events(tenant, batch, &limits).map_err(|rule| self.fault(&rule))?;
+        // Each gets its identity below, from the event it was made of.
+        let none = |_: &str, _| Identity([0; 16]);
+        let made = output::events(batch, &limits, none).map_err(|rule| self.fault(&rule))?;
         if verdicts.len() != events.len() {
             let (got, owed) = (verdicts.len(), events.len());
             return Err(self.fault(&format!("it gave {got} verdicts for {owed} events")));
@@ -207,13 +216,11 @@ impl PluginTransform {
     }
 }
 
-/// One buffer and an index into it.
-fn pack(events: &[Event]) -> wit::Batch {
-    let size = events
-        .iter()
-        .map(|event| event.id.len() + event.body.len())
-        .sum();
-    let mut bytes = BytesMut::with_capacity(size);
+/// One buffer, made of `bytes`, and an index into it.
+fn pack(events: &[Event], mut bytes: Vec<u8>) -> wit::Batch {
+    let length_of = |event: &Event| event.id.len() + event.body.len();
+    bytes.clear();
+    bytes.reserve(events.iter().map(length_of).sum());
     let mut entries = Vec::with_capacity(events.len());
     for event in events {
         let Event {
@@ -223,8 +230,8 @@ fn pack(events: &[Event]) -> wit::Batch {
             body,
             ..
         } = event;
-        bytes.put_slice(id.as_bytes());
-        bytes.put_slice(body);
+        bytes.extend_from_slice(id.as_bytes());
+        bytes.extend_from_slice(body);
         entries.push(wit::Entry {
             id_length: length(id.len()),
             body_length: length(body.len()),
@@ -232,10 +239,7 @@ fn pack(events: &[Event]) -> wit::Batch {
             time: *time_ms,
         });
     }
-    wit::Batch {
-        bytes: bytes.into(),
-        entries,
-    }
+    wit::Batch { bytes, entries }
 }
 
 /// A length on the wire; what is too long for it fails the check on the other side.
@@ -253,10 +257,10 @@ impl Stage for TransformStage {
     }
 
     async fn apply(&self, batch: Batch) -> Staged {
-        let Batch { stream, events } = batch;
+        let events = batch.events;
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
-            match self.0.apply(&stream.tenant, &events).await {
+            match self.0.apply(&events).await {
                 Ok(answers) => return sort(events, answers),
                 Err(failure) => {
                     tracing::warn!(%failure, "a transform failed; trying again");
