@@ -8,7 +8,9 @@
 mod blobs;
 mod config;
 mod docs;
+mod doctor;
 mod fluentbit;
+mod identity;
 mod interface;
 mod map;
 mod pipeline;
