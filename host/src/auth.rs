@@ -225,6 +225,8 @@ const RENEWAL_TIMEOUT: Duration = Duration::from_secs(10);
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(90);
 /// How often a replaced credential is looked for while a refusal stands.
 const WATCH_EVERY: Duration = Duration::from_secs(5);
+/// How long after a refusal somebody may still come to wait for its end.
+const HEALED_WITHIN: Duration = Duration::from_secs(15);
 /// How far the clock may be turned back before a token's times mean nothing.
 const CLOCK_TURNED_MS: i64 = 300_000;
 
@@ -244,6 +246,8 @@ struct State {
     current: Option<Held>,
     /// The last failure, and until when it stands for an answer.
     failed: Option<(AuthError, i64)>,
+    /// When a sign-in was refused last, however it went on.
+    refused_ms: Option<i64>,
     /// The token before the current one, which late log lines may still name.
     former: Option<Token>,
     count: u64,
@@ -389,8 +393,13 @@ impl Tokens {
             Class::Unauthorised | Class::Misconfigured => self.pace.refused_for,
         };
         let wait = error.retry_after.unwrap_or(least).max(least);
-        let until = self.clock.now_ms().saturating_add(millis(wait));
-        self.state().failed = Some((error.clone(), until));
+        let now = self.clock.now_ms();
+        let until = now.saturating_add(millis(wait));
+        let mut state = self.state();
+        state.failed = Some((error.clone(), until));
+        if error.class != Class::Transient {
+            state.refused_ms = Some(now);
+        }
     }
 }
 
@@ -437,8 +446,17 @@ impl Credentials for Tokens {
     }
 
     async fn renewed(&self) {
-        let refused = self.state().failed.as_ref().map(|(error, _)| error.class);
-        if refused.is_none_or(|class| class == Class::Transient) {
+        let now = self.clock.now_ms();
+        let lately = |at: i64| (0..millis(HEALED_WITHIN)).contains(&(now - at));
+        let concerned = {
+            let state = self.state();
+            match &state.failed {
+                Some((error, _)) => error.class != Class::Transient,
+                // Whoever asked next may have been accepted before this one came here to wait.
+                None => state.refused_ms.is_some_and(lately),
+            }
+        };
+        if !concerned {
             return std::future::pending().await;
         }
         loop {

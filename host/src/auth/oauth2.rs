@@ -28,6 +28,9 @@ use crate::error::Error;
 use crate::http::{Client, HttpError, read_all, retry_after, server_time};
 use crate::secret::{Redactor, Secret};
 
+/// The version of a credential that cannot be read.
+const NOTHING: Version = [0; 32];
+
 /// A token as a server issued it.
 pub(super) struct Issued {
     pub(super) value: Secret,
@@ -45,8 +48,8 @@ pub(super) struct Endpoint {
     clock: SharedClock,
     /// The server's clock minus ours, as far as assertions need it.
     offset_ms: AtomicI64,
-    /// What the last request's proof was made from.
-    asked_with: Mutex<Option<Version>>,
+    /// What the proof was made from that was refused last.
+    refused_with: Mutex<Option<Version>>,
 }
 
 /// Answers are a few kilobytes; error pages of gateways may be more.
@@ -91,7 +94,7 @@ impl Endpoint {
             client: client.clone(),
             clock: Arc::clone(clock),
             offset_ms: AtomicI64::new(0),
-            asked_with: Mutex::default(),
+            refused_with: Mutex::default(),
         };
         endpoint.proof()?;
         for warning in endpoint.prover.warnings() {
@@ -108,13 +111,13 @@ impl Endpoint {
         self.prover.redactor()
     }
 
-    /// Whether the credential is another one than the last request was made with.
+    /// Whether the credential is another one than was refused last.
     pub(super) fn has_changed(&self) -> bool {
-        let asked_with = *self
-            .asked_with
+        let refused_with = *self
+            .refused_with
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        asked_with.is_some_and(|version| self.prover.changed_since(&version))
+        refused_with.is_some_and(|version| self.prover.changed_since(&version))
     }
 
     fn proof(&self) -> Result<Proof, Error> {
@@ -128,16 +131,14 @@ impl Endpoint {
         let (mut renewed, mut corrected) = (false, false);
         loop {
             let proof = self.proof().map_err(|error| {
+                // Whatever can be read the next time is something else.
+                self.refused(NOTHING);
                 let what = error
                     .places
                     .iter()
                     .fold(error.what, |what, place| format!("{what} ({place})"));
                 AuthError::new(Class::Misconfigured, what, error.help)
             })?;
-            *self
-                .asked_with
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some(proof.version);
             let error = match self.attempt(&proof).await {
                 Ok(issued) => return Ok(issued),
                 Err((error, skew_ms)) => {
@@ -150,12 +151,24 @@ impl Endpoint {
             };
             // The secret may have been replaced between reading it and being refused.
             let refused = error.class != Class::Transient;
+            if refused {
+                // Only now: whoever asks while this one waits has nothing to go by yet.
+                self.refused(proof.version);
+            }
             if renewed || !refused || !self.prover.changed_since(&proof.version) {
                 return Err(error);
             }
             tracing::info!("{self} refused a credential that has changed since; asking again");
             renewed = true;
         }
+    }
+
+    fn refused(&self, version: Version) {
+        let mut refused_with = self
+            .refused_with
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *refused_with = Some(version);
     }
 
     /// Whether assertions will carry another time from now on.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::StatusCode;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http_body_util::Full;
 use serde_json::Value;
 use url::Url;
@@ -258,11 +258,15 @@ impl Feed<'_> {
             .token
             .header()
             .ok_or_else(|| HttpError::unsendable(&host))?;
-        // A start has no body, and says so by itself.
-        let request = http::Request::builder()
+        let mut request = http::Request::builder()
             .method(method)
             .uri(url.as_str())
-            .header(AUTHORIZATION, header)
+            .header(AUTHORIZATION, header);
+        // The service's front refuses a POST that does not say that it has no body (411).
+        if method == "POST" {
+            request = request.header(CONTENT_LENGTH, 0);
+        }
+        let request = request
             .body(Full::default())
             .map_err(|_| HttpError::unsendable(&host))?;
         let (head, body) = self.patient.client.send(request).await?.into_parts();
