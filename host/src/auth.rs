@@ -157,7 +157,7 @@ pub trait Credentials: Send + Sync + fmt::Debug {
     /// Waits until the sign-in that was refused last may be accepted: the credential has been
     /// replaced since, or somebody got a token. Never ends where no sign-in was refused.
     async fn renewed(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

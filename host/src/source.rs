@@ -137,6 +137,6 @@ pub trait Source: Send + Sync {
     /// Waits until a credential that was refused may be accepted, such as after its file has
     /// changed. Never ends where nothing was refused.
     async fn renewed(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }

@@ -121,7 +121,10 @@ impl World {
     async fn with_certificate() -> Self {
         Self::with(|base, _| {
             let certificate = fixture("client.pem", Some("client.key"), None);
-            Auth::Microsoft(microsoft(base, Credential::Certificate(certificate)))
+            Auth::Microsoft(microsoft(
+                base,
+                Credential::Certificate(Box::new(certificate)),
+            ))
         })
         .await
     }

@@ -178,7 +178,7 @@ pub enum Credential {
     /// A shared secret.
     ClientSecret(SecretRef),
     /// Assertions signed with a key.
-    Certificate(Certificate),
+    Certificate(Box<Certificate>),
     /// A token of another issuer, read from a file for every sign-in.
     FederatedTokenFile(SecretRef),
 }
@@ -355,13 +355,13 @@ fn credential(
                 secret("passphrase", &certificate.passphrase),
             );
             let algorithm = certificate.algorithm;
-            Some(Credential::Certificate(Certificate {
+            Some(Credential::Certificate(Box::new(Certificate {
                 file,
                 key: key?,
                 passphrase: passphrase?,
                 algorithm,
                 place,
-            }))
+            })))
         }
         (None, None, Some(file)) => {
             let at = at.key("federated_token_file");

@@ -79,88 +79,52 @@ fn every_usual_form_gives_the_same_certificate_and_key() {
     }
 }
 
+/// One way to get it wrong: certificate and key, the passphrase if any, and what is said.
+#[track_caller]
+fn refused(file: &str, key: Option<&str>, with: Option<&str>, what: &str) {
+    let given = with.map(passphrase);
+    let secret = given.as_ref().map(|(_, secret)| secret.clone());
+    let error = identity(&fixture(file, key, secret)).err();
+    let error = error.unwrap_or_else(|| panic!("{file} {key:?} is accepted"));
+    let text = error.to_string();
+    assert!(error.what.contains(what), "{file} {key:?}: {text}");
+    assert!(!error.help.is_empty(), "{text}");
+    assert!(!text.contains("BEGIN"), "{text}");
+    assert!(!with.is_some_and(|with| text.contains(with)), "{text}");
+}
+
 #[test]
 fn what_does_not_fit_is_refused_and_says_why() {
-    let (_right, right) = passphrase(PASSPHRASE);
-    let (_wrong, wrong) = passphrase("canary-passphrase");
-    let (none, right, wrong) = (None, Some(right), Some(wrong));
-    for (file, key, passphrase, what) in [
-        ("client.pem", Some("ec.key"), &none, "is not an RSA key"),
-        (
-            "client.pem",
-            Some("encrypted.key"),
-            &none,
-            "no passphrase is given",
-        ),
-        (
-            "client.pem",
-            Some("client-encrypted.key"),
-            &wrong,
-            "does not open with",
-        ),
-        (
-            "client.pem",
-            Some("client-old.key"),
-            &right,
-            "old form of OpenSSL",
-        ),
-        (
-            "client.pem",
-            Some("client.pem"),
-            &none,
-            "is not a private key",
-        ),
-        (
-            "client.pem",
-            Some("missing.key"),
-            &none,
-            "cannot read secret file",
-        ),
-        ("client.pem", None, &none, "holds no private key beside"),
-        (
-            "ec.pem",
-            Some("client.key"),
-            &none,
-            "does not belong to certificate",
-        ),
-        (
-            "client.key",
-            Some("client.key"),
-            &none,
-            "holds no certificate",
-        ),
-        (
-            "missing.pem",
-            Some("client.key"),
-            &none,
-            "cannot read certificate file",
-        ),
-        (
+    let right = Some(PASSPHRASE);
+    let wrong = Some("canary-passphrase");
+    let pem = "client.pem";
+    refused(pem, Some("ec.key"), None, "is not an RSA key");
+    refused(pem, Some("encrypted.key"), None, "no passphrase is given");
+    refused(
+        pem,
+        Some("client-encrypted.key"),
+        wrong,
+        "does not open with",
+    );
+    refused(pem, Some("client-old.key"), right, "old form of OpenSSL");
+    refused(pem, Some(pem), None, "is not a private key");
+    refused(pem, Some("missing.key"), None, "cannot read secret file");
+    refused(pem, None, None, "holds no private key beside");
+    let key = Some("client.key");
+    refused("ec.pem", key, None, "does not belong to certificate");
+    refused("client.key", key, None, "holds no certificate");
+    refused("missing.pem", key, None, "cannot read certificate file");
+    refused("client.cer", None, None, "in DER form, without its key");
+    for with in [wrong, None] {
+        refused(
             "client.pfx",
             None,
-            &wrong,
+            with,
             "does not open with this passphrase",
-        ),
-        (
-            "client.pfx",
-            None,
-            &none,
-            "does not open with this passphrase",
-        ),
-        ("client-nokey.pfx", None, &right, "holds no private key"),
-        ("ec.pfx", None, &right, "holds no RSA key"),
-        ("client.cer", None, &none, "in DER form, without its key"),
-    ] {
-        let error = identity(&fixture(file, key, passphrase.clone())).err();
-        let error = error.unwrap_or_else(|| panic!("{file} {key:?} is accepted"));
-        let text = error.to_string();
-        assert!(error.what.contains(what), "{file} {key:?}: {text}");
-        assert!(!error.help.is_empty(), "{text}");
-        assert!(
-            !text.contains("BEGIN") && !text.contains("canary"),
-            "{text}"
         );
     }
+    refused("client-nokey.pfx", None, right, "holds no private key");
+    refused("ec.pfx", None, right, "holds no RSA key");
 }
 
 #[test]

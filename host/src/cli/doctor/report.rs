@@ -73,7 +73,8 @@ impl Cause {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Step {
     /// Which step.
-    pub(super) step: &'static str,
+    #[serde(rename = "step")]
+    pub(super) name: &'static str,
     /// What it is about: a host, a content type.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) about: String,
@@ -89,9 +90,9 @@ pub(super) struct Step {
 
 impl Step {
     /// A step that has yet to be taken.
-    pub(super) fn new(step: &'static str, about: impl Into<String>) -> Self {
+    pub(super) fn new(name: &'static str, about: impl Into<String>) -> Self {
         Self {
-            step,
+            name,
             about: about.into(),
             status: Status::Skipped,
             cause: None,
@@ -204,8 +205,8 @@ impl Report {
     /// For people: aligned, what to do below what is wrong.
     pub(super) fn text(&self) -> String {
         let name = |step: &Step| match step.about.as_str() {
-            "" => step.step.to_owned(),
-            about => format!("{}, {about}", step.step),
+            "" => step.name.to_owned(),
+            about => format!("{}, {about}", step.name),
         };
         let width = self.steps().map(|step| name(step).chars().count()).max();
         let width = width.unwrap_or(0);
