@@ -307,15 +307,24 @@ impl Tokens {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a refusal stands that more than time has to end.
+    fn is_refused(&self) -> bool {
+        let state = self.state();
+        let failed = state.failed.as_ref();
+        failed.is_some_and(|(error, _)| error.class != Class::Transient)
+    }
+
     fn look(&self) -> Answer {
         let now = self.clock.now_ms();
+        // Looked at before the lock is taken: files may be slow.
+        let replaced = self.is_refused() && self.endpoint.has_changed();
         let state = self.state();
         let failed = state
             .failed
             .as_ref()
             .filter(|(_, until)| now < *until && *until - now <= millis(Duration::from_hours(1)))
             // What was said of yesterday's secret is not said of today's.
-            .filter(|(error, _)| error.class == Class::Transient || !self.endpoint.has_changed());
+            .filter(|(error, _)| error.class == Class::Transient || !replaced);
         match (&state.current, failed) {
             (Some(held), failed)
                 if now < held.expires_ms && now >= held.issued_ms - CLOCK_TURNED_MS =>

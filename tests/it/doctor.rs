@@ -145,77 +145,82 @@ fn a_healthy_tenant_is_found_healthy_step_by_step() {
     assert!(said.text.ends_with("all is well\n"), "{}", said.text);
 }
 
+/// What an administrator, or nobody, did to the application.
+type Change = fn(&mut sluicegate_office::Tenant);
+
+/// Each trouble of an application: how it comes about, the step where it shows, its name, and words
+/// of what is said.
+const TROUBLES: &[(Change, &str, &str, &[&str])] = &[
+    (
+        |tenant| tenant.client_secret = "another".into(),
+        "token",
+        "wrong-secret",
+        &[
+            "AADSTS7000215",
+            "the client secret is wrong",
+            "its value (not its id)",
+        ],
+    ),
+    (
+        |tenant| tenant.application = Application::SecretExpired,
+        "token",
+        "expired-secret",
+        &["AADSTS7000222", "has expired", "Certificates & secrets"],
+    ),
+    (
+        |tenant| tenant.application = Application::Absent,
+        "token",
+        "wrong-application",
+        &["AADSTS700016", "client_id"],
+    ),
+    (
+        |tenant| tenant.application = Application::NotConsented,
+        "token",
+        "missing-consent",
+        &["AADSTS7000229", "no consent", "grant admin consent"],
+    ),
+    (
+        |tenant| tenant.application = Application::OtherCloud,
+        "token",
+        "wrong-cloud",
+        &["AADSTS900382", "another cloud", "check `cloud`"],
+    ),
+    (
+        |tenant| tenant.roles.clear(),
+        "roles",
+        "missing-consent",
+        &[
+            "no role at all",
+            "ActivityFeed.Read and ActivityFeed.ReadDlp",
+            "Grant admin consent",
+        ],
+    ),
+    (
+        |tenant| tenant.roles = vec!["ServiceHealth.Read".into()],
+        "roles",
+        "missing-role",
+        &[
+            "ServiceHealth.Read, but not ActivityFeed.Read",
+            "API permissions",
+        ],
+    ),
+    (
+        |tenant| tenant.roles = vec!["ActivityFeed.Read".into()],
+        "roles",
+        "missing-role",
+        &["but not ActivityFeed.ReadDlp", "API permissions"],
+    ),
+    (
+        |tenant| tenant.denied = vec![ContentType::Exchange],
+        "listing",
+        "missing-role",
+        &["AF10001", "lacks the permission", "API permissions"],
+    ),
+];
+
 #[test]
 fn what_is_wrong_with_the_application_is_named() {
-    type Change = fn(&mut sluicegate_office::Tenant);
-    let cases: &[(Change, &str, &str, &[&str])] = &[
-        (
-            |tenant| tenant.client_secret = "another".into(),
-            "token",
-            "wrong-secret",
-            &[
-                "AADSTS7000215",
-                "the client secret is wrong",
-                "its value (not its id)",
-            ],
-        ),
-        (
-            |tenant| tenant.application = Application::SecretExpired,
-            "token",
-            "expired-secret",
-            &["AADSTS7000222", "has expired", "Certificates & secrets"],
-        ),
-        (
-            |tenant| tenant.application = Application::Absent,
-            "token",
-            "wrong-application",
-            &["AADSTS700016", "client_id"],
-        ),
-        (
-            |tenant| tenant.application = Application::NotConsented,
-            "token",
-            "missing-consent",
-            &["AADSTS7000229", "no consent", "grant admin consent"],
-        ),
-        (
-            |tenant| tenant.application = Application::OtherCloud,
-            "token",
-            "wrong-cloud",
-            &["AADSTS900382", "another cloud", "check `cloud`"],
-        ),
-        (
-            |tenant| tenant.roles.clear(),
-            "roles",
-            "missing-consent",
-            &[
-                "no role at all",
-                "ActivityFeed.Read and ActivityFeed.ReadDlp",
-                "Grant admin consent",
-            ],
-        ),
-        (
-            |tenant| tenant.roles = vec!["ServiceHealth.Read".into()],
-            "roles",
-            "missing-role",
-            &[
-                "ServiceHealth.Read, but not ActivityFeed.Read",
-                "API permissions",
-            ],
-        ),
-        (
-            |tenant| tenant.roles = vec!["ActivityFeed.Read".into()],
-            "roles",
-            "missing-role",
-            &["but not ActivityFeed.ReadDlp", "API permissions"],
-        ),
-        (
-            |tenant| tenant.denied = vec![ContentType::Exchange],
-            "listing",
-            "missing-role",
-            &["AF10001", "lacks the permission", "API permissions"],
-        ),
-    ];
-    for (change, step, cause, words) in cases {
+    for (change, step, cause, words) in TROUBLES {
         let office = office();
         // As the pipeline is written before the change, it holds what was right then.
         let pipeline = Pipeline::o365("ill", &office);

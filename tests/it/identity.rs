@@ -191,9 +191,11 @@ impl Case {
             if so() {
                 return running;
             }
-            if running.ends_within(Duration::from_millis(100)) {
-                panic!("ended before {what}: {}", running.end().stderr);
-            }
+            assert!(
+                !running.ends_within(Duration::from_millis(100)),
+                "ended before {what}: {}",
+                running.end().stderr
+            );
         }
         let asked: Vec<String> = self.office.change(|office| office.recent().collect());
         panic!(

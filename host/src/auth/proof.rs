@@ -174,11 +174,12 @@ impl Prover {
         let notice = certificate
             .place
             .error(format!("{sentence}: file `{path}`"))
-            .help(RENEW);
+            .help(if stage == Stage::Fine { EARLY } else { RENEW });
         match stage {
             Stage::Over => tracing::error!(alarm = "certificate_expired", "{notice}"),
             Stage::Soon(_) if news => tracing::warn!(alarm = "certificate_expires", "{notice}"),
-            Stage::Soon(_) | Stage::Fine => {}
+            Stage::Soon(_) => {}
+            Stage::Fine => tracing::warn!(alarm = "certificate_not_yet_valid", "{notice}"),
         }
     }
 
@@ -203,6 +204,8 @@ impl Prover {
     }
 }
 
+/// What to do about a certificate that has not begun.
+const EARLY: &str = "check this machine's clock, or wait";
 /// What to do about a certificate that ends.
 pub(super) const RENEW: &str = "make a new certificate, upload it in the Entra admin center under \
     App registrations, the application, Certificates & secrets, Certificates, and put it in place \

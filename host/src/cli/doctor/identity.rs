@@ -90,7 +90,12 @@ impl Patient<'_> {
                         format!("{sentence}: {about}"),
                         RENEW.into(),
                     ),
-                    (Some(sentence), _) => step.fail(
+                    (Some(sentence), auth::Stage::Fine) => step.warn(
+                        Cause::CertificateNotYetValid,
+                        format!("{sentence}: {about}"),
+                        "check this machine's clock, or wait".into(),
+                    ),
+                    (Some(sentence), auth::Stage::Over) => step.fail(
                         Cause::CertificateExpired,
                         format!("{sentence}: {about}"),
                         RENEW.into(),

@@ -29,6 +29,7 @@ pub(super) enum Cause {
     CredentialReadable,
     CertificateExpires,
     CertificateExpired,
+    CertificateNotYetValid,
     CertificateRefused,
     WrongSecret,
     ExpiredSecret,
@@ -223,7 +224,7 @@ impl Report {
                 };
                 let _ = writeln!(text, "  {word}  {:width$}  {}", name(step), step.found);
                 if !step.fix.is_empty() {
-                    let _ = writeln!(text, "        {:width$}  fix: {}", "", step.fix);
+                    let _ = writeln!(text, "        fix: {}", step.fix);
                 }
             }
         }
@@ -272,7 +273,7 @@ mod tests {
     fn people_read_aligned_lines_and_programs_stable_words() {
         let report = report(&[Cause::ExpiredSecret]);
         let wanted = "tenant contoso (a.yaml)\n  ok    config  fine\n  FAIL  x, y    f\n        \
-                      \x20       fix: h\n1 step(s) failed";
+                      fix: h\n1 step(s) failed";
         assert_eq!(report.text(), wanted);
         let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
         assert_eq!(json["ok"], false);
