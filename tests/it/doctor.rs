@@ -12,7 +12,7 @@ use sluicegate_office::{Application, Clock, ContentType, HOUR_MS, Office};
 use sluicegate_tests::{Pipeline, Simulated};
 
 use crate::identity::{Case, ending, fixture, register};
-use crate::{folder, sluicegate};
+use crate::{folder, guest, sluicegate};
 
 /// What the doctor said.
 struct Said {
@@ -495,6 +495,24 @@ fn one_tenant_can_be_asked_for_and_an_unknown_one_is_a_usage_error() {
         .run()
         .expect(64)
         .says(&["no tenant `nobody`", "tenant-00, tenant-01"]);
+}
+
+#[test]
+fn a_tenant_without_sign_in_is_a_warning_and_nothing_is_asked() {
+    let folder = folder();
+    let plugin = guest("calm");
+    let pipeline = Pipeline::plugin("calm", &plugin.to_string_lossy());
+    let ended = pipeline
+        .give(sluicegate(&folder).args("doctor --json"))
+        .run()
+        .expect(0);
+    let report: Value = serde_json::from_slice(&ended.stdout).unwrap();
+    let steps = report["tenants"][0]["steps"].as_array().unwrap();
+    let found: Vec<_> = steps
+        .iter()
+        .map(|step| (&step["step"], &step["status"]))
+        .collect();
+    assert_eq!(found, [(&"config".into(), &"warn".into())], "{report:#}");
 }
 
 #[test]
