@@ -2,18 +2,25 @@
 //!
 //! A token is asked for once however many requests want it, used until shortly before its end, and
 //! thrown away only by those who were refused with that very token. While a renewal fails the old
-//! token serves on. Neither secret nor token appears in an error. Asking a server is [`oauth2`],
-//! what its answers mean is [`microsoft`].
+//! token serves on. A refusal stands for a minute, or until the credential's files change. Neither
+//! secret nor token appears in an error. What proves who we are is [`proof`], asking a server is
+//! [`oauth2`], what its answers mean is [`microsoft`].
 
 mod assertion;
+mod certificate;
+mod expiry;
 pub mod microsoft;
 pub mod oauth2;
+mod proof;
+mod refusal;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 
 use crate::clock::{SharedClock, millis};
@@ -21,7 +28,10 @@ use crate::config::Auth;
 use crate::error::Error;
 use crate::http::{Client, Origin};
 use crate::secret::{Redactor, Secret};
+pub use certificate::Validity;
+pub use expiry::{Stage, WARN_DAYS};
 use oauth2::Endpoint;
+pub use proof::{Seen, look};
 
 /// A bearer token. Prints without its value.
 #[derive(Clone)]
@@ -62,11 +72,31 @@ pub enum Class {
     Transient,
 }
 
+/// What the host does about a refusal, before and while a person is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Reads the credential again: asks once more at once when it has changed, otherwise when it
+    /// changes.
+    ReadAgain,
+    /// Asks once more with the server's time in the assertion.
+    TakeServersTime,
+    /// Nothing but a change by a person helps.
+    AskAPerson,
+    /// Asks again with growing pauses, or after the wait that the server names.
+    BackOff,
+    /// Stays away for minutes: asking is what is complained about.
+    KeepAway,
+}
+
 /// Why there is no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthError {
     /// What it means for the tenant.
     pub class: Class,
+    /// What is done about it.
+    pub decision: Decision,
+    /// The vendor's number of the error (`AADSTS...`), where it gave one.
+    pub code: Option<u64>,
     /// What happened.
     pub what: String,
     /// What to do, and where.
@@ -78,8 +108,14 @@ pub struct AuthError {
 impl AuthError {
     /// An error of a class.
     pub fn new(class: Class, what: impl Into<String>, help: impl Into<String>) -> Self {
+        let decision = match class {
+            Class::Transient => Decision::BackOff,
+            Class::Unauthorised | Class::Misconfigured => Decision::AskAPerson,
+        };
         Self {
             class,
+            decision,
+            code: None,
             what: what.into(),
             help: help.into(),
             retry_after: None,
@@ -117,11 +153,27 @@ pub trait Credentials: Send + Sync + fmt::Debug {
     /// Says that the server refused this token; it is not given out again. A newer one is not
     /// touched.
     fn invalidate(&self, token: &Token);
+
+    /// Waits until the sign-in that was refused last may be accepted: the credential has been
+    /// replaced since, or somebody got a token. Never ends where no sign-in was refused.
+    async fn renewed(&self) {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What a token says of itself, if it is a JWT: for reading roles and ids, never for deciding
+/// whether it is good.
+pub fn claims(token: &Secret) -> Option<serde_json::Value> {
+    let part = token.expose().split('.').nth(1)?.trim_end_matches('=');
+    let claims = URL_SAFE_NO_PAD.decode(part).ok()?;
+    serde_json::from_slice(&claims)
+        .ok()
+        .filter(serde_json::Value::is_object)
 }
 
 /// The way to tokens that a tenant's config describes; `None` where requests go out as they are.
 ///
-/// Resolves the secret once, so that one that is missing is found at the start; it is read again
+/// Makes a proof once, so that what is missing is found at the start; its sources are read again
 /// for every sign-in, so that a changed one needs no restart.
 pub fn credentials(
     auth: &Auth,
@@ -171,6 +223,10 @@ impl Default for Pace {
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a sign-in may take in all, pauses included.
 const SIGN_IN_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often a replaced credential is looked for while a refusal stands.
+const WATCH_EVERY: Duration = Duration::from_secs(5);
+/// How long after a refusal somebody may still come to wait for its end.
+const HEALED_WITHIN: Duration = Duration::from_secs(15);
 /// How far the clock may be turned back before a token's times mean nothing.
 const CLOCK_TURNED_MS: i64 = 300_000;
 
@@ -190,6 +246,8 @@ struct State {
     current: Option<Held>,
     /// The last failure, and until when it stands for an answer.
     failed: Option<(AuthError, i64)>,
+    /// When a sign-in was refused last, however it went on.
+    refused_ms: Option<i64>,
     /// The token before the current one, which late log lines may still name.
     former: Option<Token>,
     count: u64,
@@ -249,13 +307,24 @@ impl Tokens {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether a refusal stands that more than time has to end.
+    fn is_refused(&self) -> bool {
+        let state = self.state();
+        let failed = state.failed.as_ref();
+        failed.is_some_and(|(error, _)| error.class != Class::Transient)
+    }
+
     fn look(&self) -> Answer {
         let now = self.clock.now_ms();
+        // Looked at before the lock is taken: files may be slow.
+        let replaced = self.is_refused() && self.endpoint.has_changed();
         let state = self.state();
         let failed = state
             .failed
             .as_ref()
-            .filter(|(_, until)| now < *until && *until - now <= millis(Duration::from_hours(1)));
+            .filter(|(_, until)| now < *until && *until - now <= millis(Duration::from_hours(1)))
+            // What was said of yesterday's secret is not said of today's.
+            .filter(|(error, _)| error.class == Class::Transient || !replaced);
         match (&state.current, failed) {
             (Some(held), failed)
                 if now < held.expires_ms && now >= held.issued_ms - CLOCK_TURNED_MS =>
@@ -287,7 +356,8 @@ impl Tokens {
                 Err(error) => error,
             };
             let asked_to_wait = error.retry_after.is_some_and(|wait| wait > pause * 2);
-            if error.class != Class::Transient || attempt >= attempts || asked_to_wait {
+            let patient = error.decision == Decision::BackOff && !asked_to_wait;
+            if !patient || attempt >= attempts {
                 self.fail(&error);
                 return Err(error);
             }
@@ -332,8 +402,13 @@ impl Tokens {
             Class::Unauthorised | Class::Misconfigured => self.pace.refused_for,
         };
         let wait = error.retry_after.unwrap_or(least).max(least);
-        let until = self.clock.now_ms().saturating_add(millis(wait));
-        self.state().failed = Some((error.clone(), until));
+        let now = self.clock.now_ms();
+        let until = now.saturating_add(millis(wait));
+        let mut state = self.state();
+        state.failed = Some((error.clone(), until));
+        if error.class != Class::Transient {
+            state.refused_ms = Some(now);
+        }
     }
 }
 
@@ -376,6 +451,28 @@ impl Credentials for Tokens {
             .is_some_and(|held| held.token.number == token.number)
         {
             state.former = state.current.take().map(|held| held.token);
+        }
+    }
+
+    async fn renewed(&self) {
+        let now = self.clock.now_ms();
+        let lately = |at: i64| (0..millis(HEALED_WITHIN)).contains(&(now - at));
+        let concerned = {
+            let state = self.state();
+            match &state.failed {
+                Some((error, _)) => error.class != Class::Transient,
+                // Whoever asked next may have been accepted before this one came here to wait.
+                None => state.refused_ms.is_some_and(lately),
+            }
+        };
+        if !concerned {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(WATCH_EVERY).await;
+            if self.state().failed.is_none() || self.endpoint.has_changed() {
+                return;
+            }
         }
     }
 }

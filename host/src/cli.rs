@@ -4,6 +4,7 @@
 //! something needed cannot be had, 70 a defect of ours, 75 incomplete (try again), 78 wrong configuration.
 
 mod demo;
+mod doctor;
 mod inspect;
 mod log;
 mod run;
@@ -55,6 +56,8 @@ enum Command {
     Transform(transform::Transform),
     /// Check pipelines without running them.
     Validate(validate::Validate),
+    /// Walk the live path of each tenant step by step: what is wrong, and where to put it right.
+    Doctor(doctor::Doctor),
     /// Show what a plugin asks for and offers.
     Inspect(inspect::Inspect),
 }
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
             Command::Demo(demo) => demo.run(redactor).await,
             Command::Transform(transform) => transform.run(redactor).await,
             Command::Validate(validate) => validate.run(redactor).await,
+            Command::Doctor(doctor) => doctor.run(redactor).await,
             Command::Inspect(inspect) => inspect.run(redactor).await,
         }
     });

@@ -81,6 +81,11 @@ impl Gate {
         });
     }
 
+    /// Opens before its time: what closed it has been put right.
+    fn open(&self) {
+        self.with(|closing| closing.until = None);
+    }
+
     /// Closes for the rest of the run.
     fn give_up(&self) {
         self.with(|closing| closing.for_good = true);
@@ -213,7 +218,10 @@ impl Shared {
             self.incomplete(format!("{place}: {failure}"));
             return false;
         }
-        self.sleep(wait).await
+        tokio::select! {
+            slept = self.sleep(wait) => slept,
+            () = self.source.renewed() => true,
+        }
     }
 
     /// Waits, unless the run stops first; false then.
@@ -232,8 +240,9 @@ impl Shared {
     /// Waits until a gate is open; false when the run stops or the gate will not open in this run.
     async fn pass(&self, gate: &Gate) -> bool {
         while let Some(wait) = gate.wait() {
-            if !self.sleep(wait).await {
-                return false;
+            tokio::select! {
+                slept = self.sleep(wait) => if !slept { return false },
+                () = self.source.renewed() => gate.open(),
             }
         }
         !gate.given_up() && !self.engine.stop.is_cancelled()

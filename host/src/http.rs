@@ -130,6 +130,13 @@ impl Client {
         self
     }
 
+    /// The proxy by which an address is reached, if by any: for people.
+    pub fn proxy_for(&self, url: &Url) -> Option<String> {
+        let uri = url.as_str().parse().ok()?;
+        let proxy = self.route.proxy_for(&uri)?.authority()?;
+        Some(proxy.to_string())
+    }
+
     /// Sends a request to its absolute URI and returns when the head of the response is there.
     pub async fn send(
         &self,

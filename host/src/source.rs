@@ -133,4 +133,10 @@ pub trait Source: Send + Sync {
         attempt: u32,
         output: Arc<dyn Output>,
     ) -> Result<(), Failure>;
+
+    /// Waits until a credential that was refused may be accepted, such as after its file has
+    /// changed. Never ends where nothing was refused.
+    async fn renewed(&self) {
+        std::future::pending::<()>().await;
+    }
 }

@@ -8,8 +8,10 @@
 mod blobs;
 mod config;
 mod docs;
+mod doctor;
 mod enrich;
 mod fluentbit;
+mod identity;
 mod interface;
 mod map;
 mod pipeline;

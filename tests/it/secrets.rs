@@ -8,6 +8,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use sluicegate_office::{Fault, Faults, Office};
 use sluicegate_tests::{Ended, Pipeline, Simulated};
 
+use crate::identity::{Case, PASSPHRASE, fixture, register, verify};
 use crate::{folder, sluicegate};
 
 /// A secret with bytes that a URL and JSON spell in other ways.
@@ -63,14 +64,114 @@ fn search(secrets: &[String], ended: &Ended, folder: &Path) {
         places.len() > 3,
         "there is a ledger and a file sink to look into"
     );
+    let places: Vec<_> = places
+        .iter()
+        .map(|(place, bytes)| (place, String::from_utf8_lossy(bytes)))
+        .collect();
     for secret in secrets {
         for spelling in spellings(secret) {
-            for (place, bytes) in &places {
-                let found = bytes
-                    .windows(spelling.len())
-                    .any(|part| part == spelling.as_bytes());
+            for (place, text) in &places {
+                let found = text.contains(&spelling);
                 assert!(!found, "a secret stands in {place}, spelt `{spelling}`");
             }
+        }
+    }
+}
+
+/// A token or assertion, and the parts of it that would do harm alone.
+fn parts(token: &str) -> Vec<String> {
+    let parts = token.split('.').skip(1).filter(|part| part.len() > 16);
+    parts.map(str::to_owned).chain([token.to_owned()]).collect()
+}
+
+#[test]
+fn no_form_of_credential_and_nothing_made_from_it_is_seen() {
+    let federated = folder();
+    let file = federated.path().join("token");
+    // Claims of no meaning: {"iss":"https://issuer.example.com","exp":4102444800}.
+    let claims = "eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlLmNvbSIsImV4cCI6NDEwMjQ0NDgwMH0";
+    let foreign = format!("eyJhbGciOiJSUzI1NiJ9.{claims}.canary-signature-of-another-issuer");
+    std::fs::write(&file, &foreign).unwrap();
+    let key = std::fs::read_to_string(fixture("client.key")).unwrap();
+    let path = |name: &str| fixture(name).display().to_string();
+    let passphrase = "passphrase: { env: PASSPHRASE }";
+    let (pem, pfx) = (path("client.pem"), path("client.pfx"));
+    let locked = path("client-encrypted.key");
+    for credential in [
+        format!("certificate: {{ file: '{pem}', key: {{ file: '{locked}' }}, {passphrase} }}"),
+        format!("certificate: {{ file: '{pfx}', {passphrase} }}"),
+        format!("federated_token_file: '{}'", file.display()),
+    ] {
+        let case = Case::new();
+        let certificate = std::fs::read(fixture("client.cer")).unwrap();
+        register(&case.office, &certificate);
+        let signed = verify(&case.office);
+        case.office.change(|office| {
+            office.tenant_mut(0).federated_tokens.push(foreign.clone());
+            let faults = office.faults_mut();
+            faults.set(Fault::Unauthorized, 0.1);
+            faults.set(Fault::BadToken, 0.3);
+        });
+        let mut runs = vec![case.command("-vv run --once", &credential).run()];
+        // What is refused is said, and the saying holds nothing either.
+        case.office.change(|office| {
+            office.faults_mut().set(Fault::BadToken, 0.0);
+            office.revoke_tokens(0);
+        });
+        runs.push(case.command("-vv doctor", &credential).run());
+        runs.push(case.command("-vv doctor --json", &credential).run());
+        case.office.change(|office| {
+            let tenant = office.tenant_mut(0);
+            tenant.thumbprints.clear();
+            tenant.federated_tokens.clear();
+        });
+        runs.push(case.command("-vv run --once", &credential).run());
+        runs.push(case.command("-vv doctor", &credential).run());
+        let mut secrets = vec![PASSPHRASE.to_owned(), "canary-signature".to_owned()];
+        secrets.extend(
+            key.lines()
+                .filter(|line| line.len() > 40)
+                .map(str::to_owned),
+        );
+        let tokens = case.office.change(|office| office.issued_tokens());
+        assert!(!tokens.is_empty(), "somebody signed in with {credential}");
+        secrets.extend(tokens.iter().flat_map(|token| parts(token)));
+        let signed = signed.lock().unwrap();
+        assert_eq!(
+            signed.is_empty(),
+            credential.starts_with("federated"),
+            "{credential}"
+        );
+        secrets.extend(signed.iter().flat_map(|(_, assertion)| parts(assertion)));
+        for ended in &runs {
+            assert!(ended.stderr.contains("TRACE"), "the log is at its loudest");
+            search(&secrets, ended, case.folder.path());
+        }
+    }
+}
+
+#[test]
+fn a_passphrase_that_does_not_fit_is_not_repeated() {
+    let case = Case::new();
+    let credential = format!(
+        "certificate: {{ file: '{}', passphrase: {{ env: PASSPHRASE }} }}",
+        fixture("client.pfx").display()
+    );
+    for arguments in [
+        "-vv run --once",
+        "-vv validate",
+        "-vv doctor",
+        "-vv doctor --json",
+    ] {
+        let command = case.command(arguments, &credential);
+        let ended = command.env("PASSPHRASE", CANARY).run().expect(78);
+        let said = format!("{}{}", ended.text(), ended.stderr);
+        assert!(
+            said.contains("does not open with this passphrase"),
+            "{said}"
+        );
+        for spelling in spellings(CANARY) {
+            assert!(!said.contains(&spelling), "{said}");
         }
     }
 }

@@ -20,12 +20,19 @@ impl Simulated {
     /// # Panics
     /// When the machine has no loopback port to give: no test can say anything then.
     pub fn start(builder: Builder) -> Self {
+        Self::start_with(builder, Clock::system())
+    }
+
+    /// Opens an office under another clock on a free port.
+    ///
+    /// # Panics
+    /// When the machine has no loopback port to give: no test can say anything then.
+    pub fn start_with(builder: Builder, clock: Clock) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
             .build()
             .expect("a test may start a thread");
-        let clock = Clock::system();
         let office = builder.build(clock.now_ms());
         let address = (Ipv4Addr::LOCALHOST, 0).into();
         let server = runtime

@@ -1,20 +1,21 @@
 //! Client assertions (RFC 7523): a JWT that proves, by a certificate's key, who the client is.
 //!
-//! Made anew for every sign-in from the files as they are then, so a certificate that was replaced
-//! is used at once.
+//! Made anew for every sign-in and good for minutes. PS256 with the SHA-256 thumbprint; RS256 with
+//! the SHA-1 one only where the config asks for it, since a refused signature is refused in either
+//! form: trying the older one would only hide what is wrong.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::digest;
 use ring::rand::{SecureRandom as _, SystemRandom};
-use ring::signature::{RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair};
-use rustls_pki_types::pem::{PemObject as _, SectionKind};
-use rustls_pki_types::{CertificateDer, pem};
+use ring::signature::{RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding};
+use rustls_pki_types::CertificateDer;
 use serde_json::json;
 
-use crate::config::auth::{Algorithm, Certificate};
+use super::certificate::Identity;
+use crate::config::auth::Algorithm;
 use crate::error::Error;
-use crate::secret::{Secret, plain};
+use crate::secret::Secret;
 
 /// How long an assertion can be used: enough for a slow server, short because a captured one could
 /// be replayed.
@@ -24,14 +25,12 @@ const SKEW_S: i64 = 60;
 
 /// A signed assertion by `client_id` for the token endpoint `audience`.
 pub(super) fn sign(
-    certificate: &Certificate,
+    identity: &Identity,
+    algorithm: Algorithm,
     audience: &str,
     client_id: &str,
     now_ms: i64,
 ) -> Result<Secret, Error> {
-    let chain = chain(certificate)?;
-    let key = key(certificate)?;
-    belongs(certificate, &chain[0], &key)?;
     let random = SystemRandom::new();
     let broken = |_| Error::temporary("the system gives no random numbers");
     let mut id = [0; 16];
@@ -47,14 +46,16 @@ pub(super) fn sign(
         "exp": now + LIFETIME_S,
     });
     let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let header = header(certificate.algorithm, &chain);
+    let header = header(algorithm, &identity.chain);
     let mut token = format!("{}.{}", part(&header), part(&claims));
-    let mut signature = vec![0; key.public().modulus_len()];
-    let encoding: &dyn RsaEncoding = match certificate.algorithm {
+    let mut signature = vec![0; identity.key.public().modulus_len()];
+    let encoding: &dyn RsaEncoding = match algorithm {
         Algorithm::PS256 => &RSA_PSS_SHA256,
         Algorithm::RS256 => &RSA_PKCS1_SHA256,
     };
-    key.sign(encoding, &random, token.as_bytes(), &mut signature)
+    identity
+        .key
+        .sign(encoding, &random, token.as_bytes(), &mut signature)
         .map_err(broken)?;
     token.push('.');
     token.push_str(&URL_SAFE_NO_PAD.encode(signature));
@@ -81,91 +82,6 @@ fn header(algorithm: Algorithm, chain: &[CertificateDer<'_>]) -> serde_json::Val
     header
 }
 
-/// The certificates of the file, the client's own first; at least one.
-fn chain(certificate: &Certificate) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let path = certificate.file.display();
-    let refuse = |what: String| {
-        let help =
-            "name a PEM file that begins with the certificate registered with the application";
-        certificate.place.error(what).help(help)
-    };
-    let text = std::fs::read(&certificate.file).map_err(|error| {
-        refuse(format!(
-            "cannot read certificate file `{path}`: {}",
-            plain(&error)
-        ))
-    })?;
-    let chain: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&text).collect();
-    match chain {
-        Ok(chain) if !chain.is_empty() => Ok(chain),
-        _ => Err(refuse(format!(
-            "file `{path}` holds no certificate in PEM form"
-        ))),
-    }
-}
-
-/// The private key; its errors say which kind was found.
-fn key(certificate: &Certificate) -> Result<RsaKeyPair, Error> {
-    let origin = &certificate.key.origin;
-    let refuse = |what: &str, help: &str| {
-        certificate
-            .key
-            .place
-            .error(format!("the key in {origin} {what}"))
-            .help(help)
-    };
-    let convert = "convert it: `openssl pkcs8 -topk8 -nocrypt -in OLD.key -out NEW.key`";
-    let secret = certificate.key.resolve()?;
-    let text = secret.expose();
-    if text.contains("ENCRYPTED") {
-        return Err(refuse("is encrypted", convert));
-    }
-    let (kind, der) = <(SectionKind, Vec<u8>)>::from_pem_slice(text.as_bytes())
-        .map_err(|_| refuse("is not in PEM form", convert))?;
-    let pair = match kind {
-        SectionKind::PrivateKey => RsaKeyPair::from_pkcs8(&der),
-        SectionKind::RsaPrivateKey => RsaKeyPair::from_der(&der),
-        _ => {
-            return Err(refuse(
-                "is not an RSA private key",
-                "name the certificate's RSA key",
-            ));
-        }
-    };
-    pair.map_err(|error| match error.to_string().as_str() {
-        "WrongAlgorithm" => {
-            let help = "use a certificate with an RSA key of 2048 to 4096 bits";
-            refuse("is not an RSA key", help)
-        }
-        why => refuse(
-            &format!("cannot be used ({why})"),
-            "use an RSA key of 2048 to 4096 bits in PKCS#8 form",
-        ),
-    })
-}
-
-/// A certificate holds its public key as it is, so the pair can be checked without taking it apart.
-fn belongs(
-    certificate: &Certificate,
-    leaf: &CertificateDer<'_>,
-    key: &RsaKeyPair,
-) -> Result<(), Error> {
-    let public: &[u8] = key.public().as_ref();
-    if leaf.windows(public.len()).any(|window| window == public) {
-        return Ok(());
-    }
-    let path = certificate.file.display();
-    let what = format!(
-        "the key in {} does not belong to certificate `{path}`",
-        certificate.key.origin
-    );
-    Err(certificate
-        .key
-        .place
-        .error(what)
-        .help("name the key that the certificate was made with"))
-}
-
 /// A random GUID (version 4).
 fn guid(mut bytes: [u8; 16]) -> String {
     bytes[6] = bytes[6] & 0x0f | 0x40;
@@ -183,33 +99,12 @@ fn guid(mut bytes: [u8; 16]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use ring::signature::{
         RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey,
     };
 
+    use super::super::certificate::tests::{fixture, identity};
     use super::*;
-    use crate::config::Place;
-    use crate::secret::{SecretOrigin, SecretRef};
-
-    fn fixture(file: &str, key: &str, algorithm: Algorithm) -> Certificate {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/auth");
-        let place = Place {
-            file: "contoso.yaml".into(),
-            ..Place::default()
-        };
-        let key = SecretRef {
-            origin: SecretOrigin::File(folder.join(key)),
-            place: place.clone(),
-        };
-        Certificate {
-            file: folder.join(file),
-            key,
-            algorithm,
-            place,
-        }
-    }
 
     #[test]
     fn an_assertion_verifies_and_says_what_entra_wants() {
@@ -217,14 +112,17 @@ mod tests {
             (Algorithm::PS256, "client.key"),
             (Algorithm::RS256, "client-pkcs1.key"),
         ] {
-            let certificate = fixture("client.pem", key, algorithm);
+            let identity = identity(&fixture("client.pem", Some(key), None)).unwrap();
             let now_ms = 1_767_225_600_999;
-            let token = sign(&certificate, "https://login.example.com/t", "app", now_ms).unwrap();
+            let make = || {
+                let audience = "https://login.example.com/t";
+                sign(&identity, algorithm, audience, "app", now_ms).unwrap()
+            };
+            let token = make();
             let parts: Vec<&str> = token.expose().split('.').collect();
             let signed = format!("{}.{}", parts[0], parts[1]);
             let signature = URL_SAFE_NO_PAD.decode(parts[2]).unwrap();
-            let pair = super::key(&certificate).unwrap();
-            let public: &[u8] = pair.public().as_ref();
+            let public: &[u8] = identity.key.public().as_ref();
             let read = |part: &str| -> serde_json::Value {
                 serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
             };
@@ -251,27 +149,8 @@ mod tests {
                 "nbf": 1_767_225_540, "iat": 1_767_225_600, "exp": 1_767_225_900,
             });
             assert_eq!(claims, wanted);
-            let again = sign(&certificate, "https://login.example.com/t", "app", now_ms).unwrap();
+            let again = make();
             assert_ne!(read(again.expose().split('.').nth(1).unwrap())["jti"], id);
-        }
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused_and_says_why() {
-        for (file, key, what) in [
-            ("client.pem", "ec.key", "is not an RSA key"),
-            ("client.pem", "encrypted.key", "is encrypted"),
-            ("client.pem", "client.pem", "is not an RSA private key"),
-            ("client.pem", "missing.key", "cannot read secret file"),
-            ("ec.pem", "client.key", "does not belong to certificate"),
-            ("client.key", "client.key", "holds no certificate"),
-            ("missing.pem", "client.key", "cannot read certificate file"),
-        ] {
-            let certificate = fixture(file, key, Algorithm::PS256);
-            let error = sign(&certificate, "a", "b", 0).unwrap_err();
-            assert!(error.what.contains(what), "{file} {key}: {error}");
-            assert!(!error.help.is_empty());
-            assert!(!error.to_string().contains("BEGIN"));
         }
     }
 }

@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::Class;
+use super::{Class, Decision};
+use crate::config::auth::TokenEndpoint;
 
 /// One of Microsoft's clouds. A token of one is useless in another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
@@ -55,11 +56,15 @@ impl Cloud {
     }
 }
 
-/// The token endpoint (v2) of a directory.
-pub(super) fn token_url(login_url: &Url, directory_id: &str) -> Url {
+/// The token endpoint of a directory.
+pub(super) fn token_url(login_url: &Url, directory_id: &str, endpoint: TokenEndpoint) -> Url {
     let mut url = login_url.clone();
     let base = login_url.path().trim_end_matches('/');
-    url.set_path(&format!("{base}/{directory_id}/oauth2/v2.0/token"));
+    let version = match endpoint {
+        TokenEndpoint::V2 => "v2.0/",
+        TokenEndpoint::V1 => "",
+    };
+    url.set_path(&format!("{base}/{directory_id}/oauth2/{version}token"));
     url
 }
 
@@ -75,6 +80,8 @@ pub(super) struct Row {
     code: u64,
     /// What it means for the tenant.
     pub(super) class: Class,
+    /// What is done about it.
+    pub(super) decision: Decision,
     /// What is wrong.
     pub(super) what: &'static str,
     /// What to do, and where in the portal.
@@ -96,9 +103,17 @@ pub(super) fn least_wait(code: u64) -> Option<Duration> {
 }
 
 const fn at(code: u64, class: Class, what: &'static str, help: &'static str) -> Row {
+    let decision = match (code, class) {
+        (50_196, _) => Decision::KeepAway,
+        (700_024, _) => Decision::TakeServersTime,
+        (700_027 | 700_030 | 7_000_215 | 7_000_222, _) => Decision::ReadAgain,
+        (_, Class::Transient) => Decision::BackOff,
+        _ => Decision::AskAPerson,
+    };
     Row {
         code,
         class,
+        decision,
         what,
         help,
     }
@@ -108,7 +123,8 @@ const SECRETS: &str = "in the Entra admin center under App registrations, the ap
     Certificates & secrets, make a new client secret and put its value (not its id) where \
     `client_secret` points";
 const CERTIFICATES: &str = "in the Entra admin center under App registrations, the application, \
-    Certificates & secrets, Certificates, upload the certificate that `certificate.file` names";
+    Certificates & secrets, Certificates, upload the certificate that `certificate.file` names, or \
+    name the one that stands there (compare thumbprints)";
 const DIRECTORY: &str =
     "check `directory_id` (Entra admin center, Overview, Tenant ID) and `cloud`";
 const APPLICATION: &str = "check `client_id` (Entra admin center, App registrations, \
@@ -362,14 +378,25 @@ mod tests {
     #[test]
     fn addresses_follow_from_the_cloud() {
         let url = |text| Url::parse(text).unwrap();
-        assert_eq!(
-            token_url(&url("https://login.microsoftonline.us"), "t").as_str(),
-            "https://login.microsoftonline.us/t/oauth2/v2.0/token"
-        );
-        assert_eq!(
-            token_url(&url("http://127.0.0.1:8080/login/"), "t").as_str(),
-            "http://127.0.0.1:8080/login/t/oauth2/v2.0/token"
-        );
+        for (login, endpoint, wanted) in [
+            (
+                "https://login.microsoftonline.us",
+                TokenEndpoint::V2,
+                "https://login.microsoftonline.us/t/oauth2/v2.0/token",
+            ),
+            (
+                "http://127.0.0.1:8080/login/",
+                TokenEndpoint::V2,
+                "http://127.0.0.1:8080/login/t/oauth2/v2.0/token",
+            ),
+            (
+                "https://login.partner.microsoftonline.cn",
+                TokenEndpoint::V1,
+                "https://login.partner.microsoftonline.cn/t/oauth2/token",
+            ),
+        ] {
+            assert_eq!(token_url(&url(login), "t", endpoint).as_str(), wanted);
+        }
         for (cloud, wanted) in [
             (Cloud::Commercial, "https://manage.office.com/.default"),
             (Cloud::Gcc, "https://manage-gcc.office.com/.default"),

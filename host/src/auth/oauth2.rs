@@ -1,13 +1,14 @@
 //! Asks an OAuth2 server for a token with client credentials (RFC 6749, section 4.4; RFC 7523 for
 //! assertions).
 //!
-//! Secrets, certificates and token files are read again for every request, so rotation needs no
-//! restart. An answer is read forgivingly where servers differ (numbers as text, odd lifetimes) and
-//! strictly where it matters: without a usable `access_token` there is no token. Bodies are never
-//! repeated in errors.
+//! An answer is read forgivingly where servers differ (numbers as text, odd lifetimes) and strictly
+//! where it matters: without a usable `access_token` there is no token. A refusal is put right at
+//! once where that needs no person: with the secret that has changed meanwhile, or with the
+//! server's time in place of ours; each once. Bodies are never repeated in errors.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,13 +18,18 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use super::{AuthError, Class, assertion, microsoft};
+use super::proof::{Proof, Prover, Version};
+use super::refusal::Refused;
+use super::{AuthError, Class, Decision, microsoft};
 use crate::clock::SharedClock;
 use crate::config::Auth;
-use crate::config::auth::Credential;
+use crate::config::auth::TokenEndpoint;
 use crate::error::Error;
 use crate::http::{Client, HttpError, read_all, retry_after, server_time};
-use crate::secret::{Redactor, Secret, SecretRef};
+use crate::secret::{Redactor, Secret};
+
+/// The version of a credential that cannot be read.
+const NOTHING: Version = [0; 32];
 
 /// A token as a server issued it.
 pub(super) struct Issued {
@@ -35,11 +41,15 @@ pub(super) struct Issued {
 pub(super) struct Endpoint {
     url: Url,
     client_id: String,
-    scope: Option<String>,
-    credential: Credential,
+    /// What to ask for: a field and its value.
+    wanted: Option<(&'static str, String)>,
+    prover: Prover,
     client: Client,
     clock: SharedClock,
-    redactor: Arc<Redactor>,
+    /// The server's clock minus ours, as far as assertions need it.
+    offset_ms: AtomicI64,
+    /// What the proof was made from that was refused last.
+    refused_with: Mutex<Option<Version>>,
 }
 
 /// Answers are a few kilobytes; error pages of gateways may be more.
@@ -48,7 +58,6 @@ const ANSWER_BYTES: usize = 1 << 20;
 const UNKNOWN_LIFETIME: Duration = Duration::from_mins(5);
 /// The longest life believed: Entra's own limit.
 const LONGEST_LIFETIME: Duration = Duration::from_hours(24);
-const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 impl Endpoint {
     /// What the config describes; `None` where there is no sign-in.
@@ -58,31 +67,37 @@ impl Endpoint {
         clock: &SharedClock,
         redactor: &Arc<Redactor>,
     ) -> Result<Option<Self>, Error> {
-        let (url, client_id, scope, credential) = match auth {
+        let (url, client_id, wanted, credential) = match auth {
             Auth::None => return Ok(None),
             Auth::Microsoft(auth) => {
-                let scope = microsoft::scope(&auth.resource_url);
-                let url = microsoft::token_url(&auth.login_url, &auth.directory_id);
-                (url, &auth.client_id, Some(scope), &auth.credential)
+                let resource = auth.resource_url.as_str().trim_end_matches('/');
+                let wanted = match auth.token_endpoint {
+                    TokenEndpoint::V2 => ("scope", microsoft::scope(&auth.resource_url)),
+                    TokenEndpoint::V1 => ("resource", resource.to_owned()),
+                };
+                let url =
+                    microsoft::token_url(&auth.login_url, &auth.directory_id, auth.token_endpoint);
+                (url, &auth.client_id, Some(wanted), &auth.credential)
             }
             Auth::OAuth2(auth) => (
                 auth.token_url.clone(),
                 &auth.client_id,
-                auth.scope.clone(),
+                auth.scope.clone().map(|scope| ("scope", scope)),
                 &auth.credential,
             ),
         };
         let endpoint = Self {
             url,
             client_id: client_id.clone(),
-            scope,
-            credential: credential.clone(),
+            wanted,
+            prover: Prover::new(credential, redactor),
             client: client.clone(),
             clock: Arc::clone(clock),
-            redactor: Arc::clone(redactor),
+            offset_ms: AtomicI64::new(0),
+            refused_with: Mutex::default(),
         };
         endpoint.proof()?;
-        if let Some(warning) = endpoint.secret().warning() {
+        for warning in endpoint.prover.warnings() {
             tracing::warn!("{warning}");
         }
         Ok(Some(endpoint))
@@ -93,69 +108,113 @@ impl Endpoint {
     }
 
     pub(super) fn redactor(&self) -> &Redactor {
-        &self.redactor
+        self.prover.redactor()
     }
 
-    /// What must stay secret of the credential.
-    fn secret(&self) -> &SecretRef {
-        match &self.credential {
-            Credential::ClientSecret(secret) | Credential::FederatedTokenFile(secret) => secret,
-            Credential::Certificate(certificate) => &certificate.key,
-        }
+    /// Whether the credential is another one than was refused last.
+    pub(super) fn has_changed(&self) -> bool {
+        let refused_with = *self
+            .refused_with
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        refused_with.is_some_and(|version| self.prover.changed_since(&version))
     }
 
-    /// The form fields that prove who the client is.
-    fn proof(&self) -> Result<Vec<(&'static str, Secret)>, Error> {
-        let assertion = |value| {
-            vec![
-                ("client_assertion_type", Secret::new(ASSERTION_TYPE)),
-                ("client_assertion", value),
-            ]
-        };
-        match &self.credential {
-            Credential::ClientSecret(secret) => {
-                let secret = secret.resolve()?;
-                self.redactor.learn(&secret);
-                Ok(vec![("client_secret", secret)])
-            }
-            Credential::Certificate(certificate) => {
-                let now_ms = self.clock.now_ms();
-                let audience = self.url.as_str();
-                assertion::sign(certificate, audience, &self.client_id, now_ms).map(assertion)
-            }
-            Credential::FederatedTokenFile(file) => file.resolve().map(assertion),
-        }
+    fn proof(&self) -> Result<Proof, Error> {
+        let now_ms = self.clock.now_ms() + self.offset_ms.load(Ordering::Relaxed);
+        self.prover
+            .prove(self.url.as_str(), &self.client_id, now_ms)
     }
 
-    /// One request, one answer.
+    /// Asks; once more when the first refusal can be put right.
     pub(super) async fn ask(&self) -> Result<Issued, AuthError> {
-        let proof = self.proof().map_err(|error| {
-            let what = error
-                .places
-                .iter()
-                .fold(error.what, |what, place| format!("{what} ({place})"));
-            AuthError::new(Class::Misconfigured, what, error.help)
-        })?;
-        let answer = self.exchange(&proof).await;
-        let (status, headers, body) = answer.map_err(|error| self.unreachable(&error))?;
-        if status.is_success() {
-            return self.issued(&body);
+        let (mut renewed, mut corrected) = (false, false);
+        loop {
+            let proof = self.proof().map_err(|error| {
+                // Whatever can be read the next time is something else.
+                self.refused(NOTHING);
+                let what = error
+                    .places
+                    .iter()
+                    .fold(error.what, |what, place| format!("{what} ({place})"));
+                AuthError::new(Class::Misconfigured, what, error.help)
+            })?;
+            let error = match self.attempt(&proof).await {
+                Ok(issued) => return Ok(issued),
+                Err((error, skew_ms)) => {
+                    if !corrected && self.takes_servers_time(&error, skew_ms) {
+                        corrected = true;
+                        continue;
+                    }
+                    error
+                }
+            };
+            // The secret may have been replaced between reading it and being refused.
+            let refused = error.class != Class::Transient;
+            if refused {
+                // Only now: whoever asks while this one waits has nothing to go by yet.
+                self.refused(proof.version);
+            }
+            if renewed || !refused || !self.prover.changed_since(&proof.version) {
+                return Err(error);
+            }
+            tracing::info!("{self} refused a credential that has changed since; asking again");
+            renewed = true;
         }
-        let wait = retry_after(&headers, self.clock.now_ms());
-        let skew_ms = server_time(&headers).map(|server| self.clock.now_ms() - server);
-        Err(self
-            .refused(status, &body, skew_ms, &proof)
-            .after_at_least(wait))
     }
 
-    fn form(&self, proof: &[(&'static str, Secret)]) -> String {
+    fn refused(&self, version: Version) {
+        let mut refused_with = self
+            .refused_with
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *refused_with = Some(version);
+    }
+
+    /// Whether assertions will carry another time from now on.
+    fn takes_servers_time(&self, error: &AuthError, skew_ms: Option<i64>) -> bool {
+        let (Decision::TakeServersTime, Some(skew_ms), true) =
+            (error.decision, skew_ms, self.prover.is_dated())
+        else {
+            return false;
+        };
+        self.offset_ms.store(-skew_ms, Ordering::Relaxed);
+        let seconds = skew_ms / 1000;
+        tracing::warn!(
+            alarm = "clock_skew",
+            "this machine's clock is {seconds} s off that of {self}; assertions carry the server's \
+             time until it is set right"
+        );
+        true
+    }
+
+    /// One request, one answer; with a refusal comes our clock minus the server's.
+    async fn attempt(&self, proof: &Proof) -> Result<Issued, (AuthError, Option<i64>)> {
+        let answer = self.exchange(proof).await;
+        let (status, headers, body) = answer.map_err(|error| (self.unreachable(&error), None))?;
+        if status.is_success() {
+            return self.issued(&body).map_err(|error| (error, None));
+        }
+        let now_ms = self.clock.now_ms();
+        let skew_ms = server_time(&headers).map(|server| now_ms - server);
+        let refused = Refused {
+            by: self.to_string(),
+            status,
+            body: &body,
+            skew_ms,
+            wait: retry_after(&headers, now_ms),
+        };
+        Err((refused.understand(proof, self.redactor()), skew_ms))
+    }
+
+    fn form(&self, proof: &Proof) -> String {
         let mut form = url::form_urlencoded::Serializer::new(String::new());
         form.append_pair("grant_type", "client_credentials");
         form.append_pair("client_id", &self.client_id);
-        if let Some(scope) = &self.scope {
-            form.append_pair("scope", scope);
+        if let Some((name, value)) = &self.wanted {
+            form.append_pair(name, value);
         }
-        for (name, value) in proof {
+        for (name, value) in &proof.fields {
             form.append_pair(name, value.expose());
         }
         form.finish()
@@ -163,7 +222,7 @@ impl Endpoint {
 
     async fn exchange(
         &self,
-        proof: &[(&'static str, Secret)],
+        proof: &Proof,
     ) -> Result<(StatusCode, http::HeaderMap, Bytes), HttpError> {
         let request = http::Request::post(self.url.as_str())
             .header(
@@ -216,82 +275,6 @@ impl Endpoint {
             lifetime: lifetime(answer.expires_in.as_ref()),
         })
     }
-
-    fn refused(
-        &self,
-        status: StatusCode,
-        body: &[u8],
-        skew_ms: Option<i64>,
-        proof: &[(&'static str, Secret)],
-    ) -> AuthError {
-        let refusal: Refusal = serde_json::from_slice(body).unwrap_or_default();
-        let code = refusal.codes.first().and_then(Value::as_u64);
-        let row = code.and_then(microsoft::row);
-        let name = word(refusal.error.as_ref());
-        let class = class(status, row.map(|row| row.class), &name);
-        let reason = match (code, name.as_str()) {
-            (Some(code), _) => format!("AADSTS{code}"),
-            (None, "") => format!("status {}", status.as_u16()),
-            (None, name) => format!("`{name}`"),
-        };
-        let (meaning, help) = match row {
-            Some(row) => (row.what.to_owned(), row.help),
-            None => (
-                self.description(&refusal, proof),
-                fallback_help(status, &name),
-            ),
-        };
-        let skew = match (code, skew_ms) {
-            (Some(700_024), Some(ms)) => format!("this clock is {} s off the server's", ms / 1000),
-            _ => String::new(),
-        };
-        let traces = [
-            ("trace id", &refusal.trace_id),
-            ("correlation id", &refusal.correlation_id),
-            ("at", &refusal.timestamp),
-        ]
-        .map(|(label, value)| match word(value.as_ref()).as_str() {
-            "" => String::new(),
-            value => format!("{label} {value}"),
-        });
-        let parts: Vec<String> = [meaning, skew]
-            .into_iter()
-            .chain(traces)
-            .filter(|part| !part.is_empty())
-            .collect();
-        let colon = if parts.is_empty() { "" } else { ": " };
-        let what = format!(
-            "{self} refused to sign in ({reason}){colon}{}",
-            parts.join(", ")
-        );
-        let wait = code.and_then(microsoft::least_wait);
-        AuthError::new(class, what, help).after(wait)
-    }
-
-    /// The first sentence of what the server says of an error that no table knows, without control
-    /// characters and secrets.
-    fn description(&self, refusal: &Refusal, proof: &[(&'static str, Secret)]) -> String {
-        const LONGEST: usize = 200;
-        let Some(Value::String(text)) = &refusal.error_description else {
-            return String::new();
-        };
-        let own = Redactor::new();
-        for (_, value) in proof {
-            own.learn(value);
-        }
-        let text = own.scrub(text);
-        let text = self.redactor.scrub(&text);
-        let first = text.split(" Trace ID").next().unwrap_or_default();
-        let plain = first
-            .chars()
-            .filter(|letter| !letter.is_control())
-            .take(LONGEST);
-        plain
-            .collect::<String>()
-            .trim()
-            .trim_end_matches('.')
-            .to_owned()
-    }
 }
 
 impl fmt::Display for Endpoint {
@@ -303,52 +286,12 @@ impl fmt::Display for Endpoint {
     }
 }
 
-impl AuthError {
-    /// The longer of two waits.
-    fn after_at_least(mut self, wait: Option<Duration>) -> Self {
-        self.retry_after = self.retry_after.max(wait);
-        self
-    }
-}
-
 /// A successful answer, as loosely as servers write it.
 #[derive(Deserialize)]
 struct Issue {
     access_token: Option<Value>,
     token_type: Option<Value>,
     expires_in: Option<Value>,
-}
-
-/// A refusal, as loosely as servers write it.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Refusal {
-    error: Option<Value>,
-    error_description: Option<Value>,
-    #[serde(rename = "error_codes", deserialize_with = "list_or_nothing")]
-    codes: Vec<Value>,
-    trace_id: Option<Value>,
-    correlation_id: Option<Value>,
-    timestamp: Option<Value>,
-}
-
-fn list_or_nothing<'de, D: serde::Deserializer<'de>>(source: D) -> Result<Vec<Value>, D::Error> {
-    Ok(match Value::deserialize(source)? {
-        Value::Array(list) => list,
-        _ => Vec::new(),
-    })
-}
-
-/// An identifier from a server, if it looks like one.
-fn word(value: Option<&Value>) -> String {
-    const LONGEST: usize = 64;
-    let fine = |letter: char| letter.is_ascii_alphanumeric() || "-_:. ".contains(letter);
-    match value {
-        Some(Value::String(text)) if text.len() <= LONGEST && text.chars().all(fine) => {
-            text.clone()
-        }
-        _ => String::new(),
-    }
 }
 
 /// A token's life: a number or text, at least believable.
@@ -362,50 +305,6 @@ fn lifetime(expires_in: Option<&Value>) -> Duration {
         Some(seconds) if seconds >= LONGEST_LIFETIME.as_secs_f64() => LONGEST_LIFETIME,
         Some(seconds) if seconds > 0.0 => Duration::from_secs_f64(seconds),
         _ => UNKNOWN_LIFETIME,
-    }
-}
-
-/// What a refusal means: overload first, then the vendor's code, then the standard's word, then the
-/// status.
-fn class(status: StatusCode, by_code: Option<Class>, error: &str) -> Class {
-    if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) {
-        return Class::Transient;
-    }
-    if let Some(class) = by_code {
-        return class;
-    }
-    match error {
-        "invalid_client" | "unauthorized_client" | "access_denied" | "invalid_grant" => {
-            Class::Unauthorised
-        }
-        "invalid_request"
-        | "invalid_scope"
-        | "invalid_resource"
-        | "unsupported_grant_type"
-        | "invalid_target" => Class::Misconfigured,
-        "temporarily_unavailable" | "server_error" | "slow_down" => Class::Transient,
-        _ => match status.as_u16() {
-            401 | 403 => Class::Unauthorised,
-            _ => Class::Misconfigured,
-        },
-    }
-}
-
-/// What to do about a refusal that no table knows.
-fn fallback_help(status: StatusCode, error: &str) -> &'static str {
-    match (error, status.as_u16()) {
-        ("invalid_client", _) => "check `client_id` and the client secret or certificate",
-        ("unauthorized_client" | "access_denied", _) => {
-            "allow the application to use client credentials in this directory"
-        }
-        ("invalid_scope" | "invalid_resource" | "invalid_target", _) => {
-            "check `cloud`, `resource_url` or `scope`"
-        }
-        (_, 300..=399) => "the login host redirects, which is not followed; check the address",
-        (_, 404 | 405) => "check `login_url` or `token_url`: nothing issues tokens there",
-        (_, 407) => "check key `http.proxy`: its user name and password",
-        (_, 429 | 500..=599) => "",
-        _ => "check the keys under `auth`",
     }
 }
 
@@ -430,25 +329,6 @@ mod tests {
             (Some(json!("1e300")), 86_400),
         ] {
             assert_eq!(lifetime(value.as_ref()).as_secs(), seconds, "{value:?}");
-        }
-    }
-
-    #[test]
-    fn refusals_without_a_known_code_are_classed_by_word_and_status() {
-        for (status, error, wanted) in [
-            (400, "invalid_client", Class::Unauthorised),
-            (401, "", Class::Unauthorised),
-            (400, "unauthorized_client", Class::Unauthorised),
-            (400, "access_denied", Class::Unauthorised),
-            (400, "invalid_scope", Class::Misconfigured),
-            (400, "temporarily_unavailable", Class::Transient),
-            (429, "invalid_client", Class::Transient),
-            (503, "", Class::Transient),
-            (404, "", Class::Misconfigured),
-            (302, "", Class::Misconfigured),
-        ] {
-            let status = StatusCode::from_u16(status).unwrap();
-            assert_eq!(class(status, None, error), wanted, "{status} {error}");
         }
     }
 }

@@ -11,12 +11,13 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use super::microsoft::Cloud;
 use super::*;
 use crate::clock::Clock;
-use crate::config::auth::{Credential, Microsoft, OAuth2};
+use crate::config::auth::{Credential, Microsoft, OAuth2, TokenEndpoint};
 use crate::config::{HttpConfig, Place};
 use crate::secret::{SecretOrigin, SecretRef};
-use microsoft::Cloud;
+use certificate::tests::fixture;
 
 const NOON_MS: i64 = 1_767_268_800_000;
 const CANARY: &str = "canary~Q+8/x=y&z%secret";
@@ -38,6 +39,8 @@ type Answer = (u16, Vec<(&'static str, String)>, String);
 struct Script {
     asked: Mutex<Vec<(String, String)>>,
     answers: Mutex<VecDeque<Answer>>,
+    /// What happens while the server thinks about the next request.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Script {
@@ -65,8 +68,36 @@ impl Script {
         }));
     }
 
+    /// Refuses a time, from a server that is so many seconds ahead of the test's clock.
+    fn refuse_time(&self, ahead_s: i64) {
+        let body = json!({ "error": "invalid_client", "error_codes": [700_024] }).to_string();
+        let now = chrono::DateTime::from_timestamp_millis(NOON_MS + ahead_s * 1000).unwrap();
+        let headers = vec![("date", now.format("%a, %d %b %Y %H:%M:%S GMT").to_string())];
+        self.answers.lock().unwrap().push_back((401, headers, body));
+    }
+
+    /// The fields of a request.
+    fn form(&self, request: usize) -> Vec<(String, String)> {
+        let body = self.asked.lock().unwrap()[request].1.clone();
+        url::form_urlencoded::parse(body.as_bytes())
+            .into_owned()
+            .collect()
+    }
+
     fn asked(&self) -> usize {
         self.asked.lock().unwrap().len()
+    }
+}
+
+fn microsoft(base: &url::Url, credential: Credential) -> Microsoft {
+    Microsoft {
+        cloud: Cloud::Custom,
+        directory_id: "11111111-2222-3333-4444-555555555555".into(),
+        client_id: "66666666-7777-8888-9999-000000000000".into(),
+        credential,
+        token_endpoint: TokenEndpoint::V2,
+        login_url: base.clone(),
+        resource_url: url::Url::parse("https://manage.example.com").unwrap(),
     }
 }
 
@@ -74,21 +105,26 @@ struct World {
     script: Arc<Script>,
     clock: Arc<TestClock>,
     tokens: Arc<Tokens>,
-    _file: tempfile::NamedTempFile,
+    file: tempfile::NamedTempFile,
 }
 
 impl World {
     /// A Microsoft tenant of a private cloud whose secret is [`CANARY`].
     async fn new() -> Self {
         Self::with(|base, secret| {
-            Auth::Microsoft(Microsoft {
-                cloud: Cloud::Custom,
-                directory_id: "11111111-2222-3333-4444-555555555555".into(),
-                client_id: "66666666-7777-8888-9999-000000000000".into(),
-                credential: Credential::ClientSecret(secret),
-                login_url: base.clone(),
-                resource_url: url::Url::parse("https://manage.example.com").unwrap(),
-            })
+            Auth::Microsoft(microsoft(base, Credential::ClientSecret(secret)))
+        })
+        .await
+    }
+
+    /// The same with a certificate.
+    async fn with_certificate() -> Self {
+        Self::with(|base, _| {
+            let certificate = fixture("client.pem", Some("client.key"), None);
+            Auth::Microsoft(microsoft(
+                base,
+                Credential::Certificate(Box::new(certificate)),
+            ))
         })
         .await
     }
@@ -123,7 +159,7 @@ impl World {
             script,
             clock,
             tokens,
-            _file: file,
+            file,
         }
     }
 
@@ -162,6 +198,9 @@ async fn serve(script: Arc<Script>) -> url::Url {
                     let body = request.into_body().collect().await.unwrap().to_bytes();
                     let body = String::from_utf8(body.to_vec()).unwrap();
                     script.asked.lock().unwrap().push((path, body));
+                    if let Some(meanwhile) = script.meanwhile.lock().unwrap().take() {
+                        meanwhile();
+                    }
                     let answer = script.answers.lock().unwrap().pop_front();
                     let (status, headers, body) =
                         answer.unwrap_or((500, Vec::new(), "nothing more to say".into()));
@@ -389,15 +428,18 @@ async fn answers_without_a_usable_token_are_failures() {
     }
 }
 
-/// Section 2.6 of the client contract: status, error, code, what it means, a word of the help.
-const REFUSALS: &[(u16, &str, u64, Class, &str)] = {
+/// Section 2.6 of the client contract: status, error, code, what it means for the tenant, what is
+/// done about it, a word of the help.
+const REFUSALS: &[(u16, &str, u64, Class, Decision, &str)] = {
     use Class::{Misconfigured, Transient, Unauthorised};
+    use Decision::{AskAPerson, BackOff, KeepAway, ReadAgain, TakeServersTime};
     &[
         (
             401,
             "invalid_client",
             7_000_215,
             Unauthorised,
+            ReadAgain,
             "Certificates & secrets",
         ),
         (
@@ -405,6 +447,7 @@ const REFUSALS: &[(u16, &str, u64, Class, &str)] = {
             "invalid_client",
             7_000_222,
             Unauthorised,
+            ReadAgain,
             "Certificates & secrets",
         ),
         (
@@ -412,18 +455,55 @@ const REFUSALS: &[(u16, &str, u64, Class, &str)] = {
             "invalid_client",
             700_027,
             Unauthorised,
+            ReadAgain,
             "upload the certificate",
         ),
-        (401, "invalid_client", 700_024, Misconfigured, "clock"),
-        (401, "invalid_client", 700_021, Misconfigured, "client_id"),
-        (401, "invalid_client", 700_023, Misconfigured, "login_url"),
-        (401, "invalid_client", 700_030, Unauthorised, "certificate"),
-        (401, "invalid_client", 7_000_216, Misconfigured, "defect"),
+        (
+            401,
+            "invalid_client",
+            700_024,
+            Misconfigured,
+            TakeServersTime,
+            "clock",
+        ),
+        (
+            401,
+            "invalid_client",
+            700_021,
+            Misconfigured,
+            AskAPerson,
+            "client_id",
+        ),
+        (
+            401,
+            "invalid_client",
+            700_023,
+            Misconfigured,
+            AskAPerson,
+            "login_url",
+        ),
+        (
+            401,
+            "invalid_client",
+            700_030,
+            Unauthorised,
+            ReadAgain,
+            "certificate",
+        ),
+        (
+            401,
+            "invalid_client",
+            7_000_216,
+            Misconfigured,
+            AskAPerson,
+            "defect",
+        ),
         (
             400,
             "unauthorized_client",
             700_016,
             Misconfigured,
+            AskAPerson,
             "client_id",
         ),
         (
@@ -431,6 +511,7 @@ const REFUSALS: &[(u16, &str, u64, Class, &str)] = {
             "unauthorized_client",
             7_000_112,
             Unauthorised,
+            AskAPerson,
             "Enterprise applications",
         ),
         (
@@ -438,6 +519,7 @@ const REFUSALS: &[(u16, &str, u64, Class, &str)] = {
             "unauthorized_client",
             7_000_229,
             Unauthorised,
+            AskAPerson,
             "consent",
         ),
         (
@@ -445,6 +527,7 @@ const REFUSALS: &[(u16, &str, u64, Class, &str)] = {
             "invalid_request",
             90_002,
             Misconfigured,
+            AskAPerson,
             "directory_id",
         ),
         (
@@ -452,17 +535,47 @@ const REFUSALS: &[(u16, &str, u64, Class, &str)] = {
             "invalid_request",
             900_023,
             Misconfigured,
+            AskAPerson,
             "directory_id",
         ),
-        (400, "invalid_request", 900_144, Misconfigured, "defect"),
-        (400, "invalid_request", 90_014, Misconfigured, "defect"),
-        (400, "invalid_request", 900_382, Misconfigured, "cloud"),
-        (400, "invalid_request", 900_432, Misconfigured, "cloud"),
+        (
+            400,
+            "invalid_request",
+            900_144,
+            Misconfigured,
+            AskAPerson,
+            "defect",
+        ),
+        (
+            400,
+            "invalid_request",
+            90_014,
+            Misconfigured,
+            AskAPerson,
+            "defect",
+        ),
+        (
+            400,
+            "invalid_request",
+            900_382,
+            Misconfigured,
+            AskAPerson,
+            "cloud",
+        ),
+        (
+            400,
+            "invalid_request",
+            900_432,
+            Misconfigured,
+            AskAPerson,
+            "cloud",
+        ),
         (
             400,
             "invalid_resource",
             500_011,
             Misconfigured,
+            AskAPerson,
             "API permissions",
         ),
         (
@@ -470,6 +583,7 @@ const REFUSALS: &[(u16, &str, u64, Class, &str)] = {
             "invalid_resource",
             50_001,
             Misconfigured,
+            AskAPerson,
             "API permissions",
         ),
         (
@@ -477,34 +591,88 @@ const REFUSALS: &[(u16, &str, u64, Class, &str)] = {
             "invalid_resource",
             650_057,
             Misconfigured,
+            AskAPerson,
             "API permissions",
         ),
-        (400, "invalid_scope", 70_011, Misconfigured, "resource_url"),
+        (
+            400,
+            "invalid_scope",
+            70_011,
+            Misconfigured,
+            AskAPerson,
+            "resource_url",
+        ),
         (
             400,
             "access_denied",
             53_003,
             Unauthorised,
+            AskAPerson,
             "Conditional Access",
         ),
-        (400, "server_error", 90_006, Transient, ""),
-        (503, "temporarily_unavailable", 90_024, Transient, ""),
-        (504, "temporarily_unavailable", 90_033, Transient, ""),
-        (400, "temporarily_unavailable", 90_012, Transient, ""),
-        (400, "temporarily_unavailable", 90_090, Transient, ""),
-        (429, "invalid_request", 90_055, Transient, ""),
-        (400, "invalid_client", 50_196, Transient, ""),
-        (400, "invalid_client", 999_999, Unauthorised, "client_id"),
+        (400, "server_error", 90_006, Transient, BackOff, ""),
+        (
+            503,
+            "temporarily_unavailable",
+            90_024,
+            Transient,
+            BackOff,
+            "",
+        ),
+        (
+            504,
+            "temporarily_unavailable",
+            90_033,
+            Transient,
+            BackOff,
+            "",
+        ),
+        (
+            400,
+            "temporarily_unavailable",
+            90_012,
+            Transient,
+            BackOff,
+            "",
+        ),
+        (
+            400,
+            "temporarily_unavailable",
+            90_090,
+            Transient,
+            BackOff,
+            "",
+        ),
+        (429, "invalid_request", 90_055, Transient, BackOff, ""),
+        (
+            429,
+            "invalid_client",
+            7_000_215,
+            Transient,
+            BackOff,
+            "Certificates & secrets",
+        ),
+        (400, "invalid_client", 50_196, Transient, KeepAway, ""),
+        (400, "invalid_request", 50_196, Transient, KeepAway, ""),
+        (
+            400,
+            "invalid_client",
+            999_999,
+            Unauthorised,
+            ReadAgain,
+            "client_id",
+        ),
     ]
 };
 
 #[tokio::test]
-async fn every_documented_refusal_is_classed_named_and_explained() {
-    for &(status, error, code, class, help) in REFUSALS {
+async fn every_documented_refusal_is_decided_named_and_explained() {
+    for &(status, error, code, class, decision, help) in REFUSALS {
         let world = World::new().await;
         (0..4).for_each(|_| world.script.refuse(status, error, code));
         let found = world.error().await;
-        assert_eq!(found.class, class, "{code}");
+        assert_eq!((found.class, found.decision), (class, decision), "{code}");
+        assert_eq!(found.code, Some(code));
         for part in [
             &format!("AADSTS{code}"),
             "trace-1",
@@ -514,8 +682,127 @@ async fn every_documented_refusal_is_classed_named_and_explained() {
             assert!(found.what.contains(part), "{code}: {found}");
         }
         assert!(found.help.contains(help), "{code}: {found}");
-        assert_eq!(found.help.is_empty(), class == Class::Transient, "{code}");
+        // The decision is what is done: patience where it helps, one request where it does not.
+        let (asked, stands_s) = match decision {
+            Decision::BackOff => (4, 10),
+            Decision::KeepAway => (1, 300),
+            // Nothing has changed, and a secret says no time.
+            Decision::ReadAgain | Decision::AskAPerson | Decision::TakeServersTime => (1, 60),
+        };
+        assert_eq!(world.script.asked(), asked, "{code}");
+        world.pass(stands_s - 1);
+        world.error().await;
+        assert_eq!(
+            world.script.asked(),
+            asked,
+            "{code}: asked before {stands_s} s"
+        );
+        world.pass(2);
+        world.script.answers.lock().unwrap().clear();
+        world.script.issue("tok-1", 3600);
+        assert_eq!(world.value().await, "tok-1", "{code}");
     }
+}
+
+#[tokio::test]
+async fn a_secret_that_changes_while_it_is_refused_is_tried_at_once_and_once() {
+    let world = World::new().await;
+    let path = world.file.path().to_path_buf();
+    let change = move || std::fs::write(&path, "today's secret").unwrap();
+    *world.script.meanwhile.lock().unwrap() = Some(Box::new(change));
+    world.script.refuse(401, "invalid_client", 7_000_215);
+    world.script.issue("tok-1", 3600);
+    assert_eq!(world.value().await, "tok-1");
+    assert_eq!(world.script.form(0)[3].1, CANARY);
+    assert_eq!(world.script.form(1)[3].1, "today's secret");
+}
+
+#[tokio::test]
+async fn a_refusal_does_not_outlive_the_secret_that_it_was_for() {
+    let world = World::new().await;
+    world.script.refuse(401, "invalid_client", 7_000_222);
+    world.error().await;
+    world.error().await;
+    assert_eq!(world.script.asked(), 1, "the refusal stands");
+    std::fs::write(world.file.path(), "tomorrow's secret").unwrap();
+    world.script.issue("tok-1", 3600);
+    assert_eq!(world.value().await, "tok-1");
+    // An unreadable file is no other secret.
+    let world = World::new().await;
+    world.script.refuse(401, "invalid_client", 7_000_222);
+    world.error().await;
+    std::fs::remove_file(world.file.path()).unwrap();
+    world.error().await;
+    assert_eq!(world.script.asked(), 1);
+    // One that appears again is.
+    world.pass(61);
+    assert!(world.error().await.what.contains("cannot read secret file"));
+    std::fs::write(world.file.path(), "tomorrow's secret").unwrap();
+    world.script.issue("tok-1", 3600);
+    assert_eq!(world.value().await, "tok-1");
+}
+
+#[tokio::test]
+async fn an_assertion_takes_the_servers_time_once() {
+    let issued_at = |world: &World, request: usize| {
+        let assertion = world.script.form(request)[4].1.clone();
+        claims(&Secret::new(assertion)).unwrap()["iat"]
+            .as_i64()
+            .unwrap()
+    };
+    let world = World::with_certificate().await;
+    world.script.refuse_time(3_600);
+    world.script.issue("tok-1", 3600);
+    assert_eq!(world.value().await, "tok-1");
+    assert_eq!(issued_at(&world, 0), NOON_MS / 1000);
+    assert_eq!(issued_at(&world, 1), NOON_MS / 1000 + 3_600);
+    // Refused again, the error is passed on and says how far the clock is off.
+    let world = World::with_certificate().await;
+    world.script.refuse_time(3_600);
+    world.script.refuse_time(3_600);
+    let error = world.error().await;
+    assert!(error.what.contains("clock is -3600 s off"), "{error}");
+    assert_eq!(world.script.asked(), 2);
+    // A clock that was set right meanwhile is believed again.
+    world.pass(61);
+    world.script.refuse_time(61);
+    world.script.issue("tok-1", 3600);
+    assert_eq!(world.value().await, "tok-1");
+    assert_eq!(issued_at(&world, 3), NOON_MS / 1000 + 61);
+}
+
+#[tokio::test]
+async fn a_refused_certificate_is_named_by_its_thumbprints() {
+    let world = World::with_certificate().await;
+    world.script.refuse(401, "invalid_client", 700_027);
+    let error = world.error().await;
+    let sha1 = "A6865730C1BE96C63A98719F8DEC5A56BCB4DCF9";
+    assert!(
+        error.what.contains(sha1) && error.what.contains("SHA-256"),
+        "{error}"
+    );
+    assert_eq!(world.script.asked(), 1);
+}
+
+#[tokio::test]
+async fn the_first_endpoint_is_asked_for_a_resource() {
+    let world = World::with(|base, secret| {
+        let token_endpoint = TokenEndpoint::V1;
+        Auth::Microsoft(Microsoft {
+            token_endpoint,
+            ..microsoft(base, Credential::ClientSecret(secret))
+        })
+    })
+    .await;
+    world.script.issue("tok-1", "3599");
+    assert_eq!(world.value().await, "tok-1");
+    let form = world.script.form(0);
+    assert_eq!(
+        form[2],
+        ("resource".into(), "https://manage.example.com".into())
+    );
+    let path = world.script.asked.lock().unwrap()[0].0.clone();
+    assert_eq!(path, "/11111111-2222-3333-4444-555555555555/oauth2/token");
 }
 
 #[tokio::test]

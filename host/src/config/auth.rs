@@ -49,6 +49,9 @@ pub struct MicrosoftSection {
     /// A file with a token of another issuer that the application trusts (workload identity
     /// federation). It is read again for every sign-in.
     pub federated_token_file: Option<String>,
+    /// Which of Entra's token endpoints is asked.
+    #[serde(default)]
+    pub token_endpoint: TokenEndpoint,
     /// Where to sign in instead. Only with `cloud: custom`.
     #[schemars(extend("examples" = ["https://login.example.com"]))]
     pub login_url: Option<String>,
@@ -82,19 +85,35 @@ pub struct OAuth2Section {
     pub resource_url: String,
 }
 
-/// A certificate and its key, which sign a fresh assertion for every sign-in.
+/// A certificate and its key, which sign a fresh assertion for every sign-in. All files are read
+/// again when they change; its end is announced 30, 14 and 3 days before.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "certificate")]
 pub struct CertificateSection {
-    /// The certificate: a PEM file, seen from the pipeline's folder. Further certificates in it are
-    /// its chain.
+    /// The certificate: a PEM file, whose further certificates are its chain, or a PKCS#12 file
+    /// (`.pfx`, `.p12`) that holds the key as well. Seen from the pipeline's folder.
+    #[schemars(extend("examples" = ["contoso.pem", "contoso.pfx"]))]
     pub file: String,
-    /// The private key: PKCS#8 in PEM form, RSA, not encrypted.
-    pub key: SecretSection,
+    /// The private key: RSA, PKCS#8 or PKCS#1 in PEM form. Without it the key is in `file`.
+    pub key: Option<SecretSection>,
+    /// The passphrase of an encrypted key (PKCS#8) or of a PKCS#12 file.
+    pub passphrase: Option<SecretSection>,
     /// How assertions are signed.
     #[serde(default)]
     pub algorithm: Algorithm,
+}
+
+/// Which of Entra's token endpoints is asked. Either's tokens work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(rename = "token_endpoint", inline)]
+pub enum TokenEndpoint {
+    /// `oauth2/v2.0/token`, with a scope.
+    #[default]
+    V2,
+    /// `oauth2/token`, with a resource; for gateways and private clouds that know no other.
+    V1,
 }
 
 /// How assertions are signed.
@@ -130,6 +149,8 @@ pub struct Microsoft {
     pub client_id: String,
     /// What proves that it is the application.
     pub credential: Credential,
+    /// Which endpoint is asked for tokens.
+    pub token_endpoint: TokenEndpoint,
     /// Where to sign in.
     pub login_url: Url,
     /// The API, and what tokens are for.
@@ -157,7 +178,7 @@ pub enum Credential {
     /// A shared secret.
     ClientSecret(SecretRef),
     /// Assertions signed with a key.
-    Certificate(Certificate),
+    Certificate(Box<Certificate>),
     /// A token of another issuer, read from a file for every sign-in.
     FederatedTokenFile(SecretRef),
 }
@@ -165,10 +186,12 @@ pub enum Credential {
 /// A certificate and its key.
 #[derive(Clone, Debug)]
 pub struct Certificate {
-    /// The PEM file with the certificate.
+    /// The file with the certificate: PEM, or PKCS#12.
     pub file: PathBuf,
-    /// The private key in PEM form.
-    pub key: SecretRef,
+    /// The private key in PEM form; `None` when the file holds it.
+    pub key: Option<SecretRef>,
+    /// What opens the key or the file.
+    pub passphrase: Option<SecretRef>,
     /// How to sign.
     pub algorithm: Algorithm,
     /// Where the certificate is named.
@@ -243,6 +266,7 @@ impl MicrosoftSection {
             directory_id,
             client_id,
             credential: credential?,
+            token_endpoint: self.token_endpoint,
             login_url: login_url?,
             resource_url: resource_url?,
         })
@@ -322,14 +346,22 @@ fn credential(
             let at = at.key("certificate");
             let place = scope.report.place(&at.key("file"));
             let file = scope.path(&at.key("file"), &certificate.file);
-            let key = scope.secret(&at.key("key"), &certificate.key)?;
+            let secret = |key: &str, section: &Option<SecretSection>| match section {
+                Some(section) => scope.secret(&at.key(key), section).map(Some),
+                None => Some(None),
+            };
+            let (key, passphrase) = (
+                secret("key", &certificate.key),
+                secret("passphrase", &certificate.passphrase),
+            );
             let algorithm = certificate.algorithm;
-            Some(Credential::Certificate(Certificate {
+            Some(Credential::Certificate(Box::new(Certificate {
                 file,
-                key,
+                key: key?,
+                passphrase: passphrase?,
                 algorithm,
                 place,
-            }))
+            })))
         }
         (None, None, Some(file)) => {
             let at = at.key("federated_token_file");

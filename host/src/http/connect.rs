@@ -116,7 +116,7 @@ impl Route {
     }
 
     /// The proxy by which this address is reached, if by any.
-    fn proxy_for(&self, uri: &Uri) -> Option<&Uri> {
+    pub(super) fn proxy_for(&self, uri: &Uri) -> Option<&Uri> {
         let host = uri.host()?.to_ascii_lowercase();
         let direct = self
             .direct

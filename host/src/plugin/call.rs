@@ -278,6 +278,13 @@ pub(super) async fn bounded<T>(wall: &WallBudget, call: impl Future<Output = T>)
 
 #[async_trait]
 impl Source for PluginSource {
+    async fn renewed(&self) {
+        match &self.context.egress.bound {
+            Some(bound) => bound.credentials.renewed().await,
+            None => std::future::pending().await,
+        }
+    }
+
     async fn streams(&self) -> Result<Vec<Stream>, Failure> {
         let _slot = self.plugin.sandbox.slot().await;
         let setting = Setting {

@@ -178,6 +178,9 @@ impl Office {
         match parts[..] {
             [tenant, "oauth2", "v2.0", "token"] => self.token(now_ms, request, tenant, true, about),
             [tenant, "oauth2", "token"] => self.token(now_ms, request, tenant, false, about),
+            [tenant, "v2.0", ".well-known", "openid-configuration"] => {
+                self.describe_directory(now_ms, tenant, about)
+            }
             ["api", "v1.0" | "v1", tenant, "activity", "feed", ..] => {
                 self.api(now_ms, request, tenant, &parts[5..], about)
             }

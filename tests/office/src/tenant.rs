@@ -20,6 +20,10 @@ pub enum Application {
     Disabled,
     /// It was never consented to in this tenant (AADSTS700016).
     Absent,
+    /// It is known, but has no service principal in this tenant (AADSTS7000229).
+    NotConsented,
+    /// It belongs to another cloud (AADSTS900382).
+    OtherCloud,
 }
 
 /// One customer and the application that reads its audit log.
@@ -43,6 +47,8 @@ pub struct Tenant {
     pub denied: Vec<ContentType>,
     /// Thumbprints of registered certificates (base64url, SHA-256 or SHA-1 of the DER).
     pub thumbprints: Vec<String>,
+    /// Tokens of another issuer that stand for the application, word by word.
+    pub federated_tokens: Vec<String>,
     /// From when auditing has taken effect; before, a start finds no such tenant.
     pub auditing_from_ms: i64,
     pub(crate) tag: String,
@@ -65,6 +71,7 @@ impl Tenant {
             roles: vec!["ActivityFeed.Read".into(), "ActivityFeed.ReadDlp".into()],
             denied: Vec::new(),
             thumbprints: Vec::new(),
+            federated_tokens: Vec::new(),
             auditing_from_ms: i64::MIN,
             tag: format!("{region}{:04}", of.with(4).below(90)),
             feeds: Vec::new(),

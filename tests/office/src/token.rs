@@ -53,6 +53,27 @@ fn refuse<T>(
 }
 
 impl Office {
+    /// Every token that was given out: for searching where none may be.
+    pub fn issued_tokens(&self) -> Vec<String> {
+        self.tokens.keys().cloned().collect()
+    }
+
+    /// What the login host says of a directory to anybody who asks.
+    pub(crate) fn describe_directory(&self, now: i64, tenant: &str, about: Seed) -> Reply {
+        let index = match self.find_tenant(tenant) {
+            Ok(index) => index,
+            Err(refusal) => return self.refused(now, refusal, about, None),
+        };
+        let id = &self.tenants[index].directory_id;
+        let document = json!({
+            "issuer": format!("{}/{id}/v2.0", self.login_url),
+            "token_endpoint": format!("{}/{id}/oauth2/v2.0/token", self.login_url),
+            "tenant_region_scope": "EU",
+            "cloud_instance_name": "microsoftonline.com",
+        });
+        Reply::json(200, document.to_string())
+    }
+
     pub(crate) fn token(
         &mut self,
         now: i64,
@@ -106,7 +127,11 @@ impl Office {
         self.find_application(index, &id)?;
         self.check_loop(now, &id)?;
         self.check_resource(&member, version_2)?;
-        if let Some(assertion) = member("client_assertion") {
+        let federated =
+            |assertion: &String| self.tenants[index].federated_tokens.contains(assertion);
+        if member("client_assertion").as_ref().is_some_and(federated) {
+            // Whoever issued it has said who the client is.
+        } else if let Some(assertion) = member("client_assertion") {
             let endpoint = if version_2 {
                 "oauth2/v2.0/token"
             } else {
@@ -160,6 +185,17 @@ impl Office {
         if tenant.application == Application::Disabled {
             let text = format!("Application '{id}' is disabled.");
             return refuse("unauthorized_client", 400, 7_000_112, text);
+        }
+        if tenant.application == Application::NotConsented {
+            let text = format!(
+                "The client application {id} is missing service principal in the tenant {}.",
+                tenant.directory_id
+            );
+            return refuse("unauthorized_client", 400, 7_000_229, text);
+        }
+        if tenant.application == Application::OtherCloud {
+            let text = "Confidential Client is not supported in Cross Cloud request.";
+            return refuse("invalid_request", 400, 900_382, text);
         }
         Ok(())
     }

@@ -124,6 +124,14 @@ fn every_refusal_has_its_code() {
         ("unauthorized_client", 400, 7_000_112),
     );
     refused(
+        application(Application::NotConsented),
+        ("unauthorized_client", 400, 7_000_229),
+    );
+    refused(
+        application(Application::OtherCloud),
+        ("invalid_request", 400, 900_382),
+    );
+    refused(
         |_, _, f| set(f, "client_id", "x"),
         ("unauthorized_client", 400, 700_016),
     );
@@ -211,6 +219,33 @@ fn a_login_host_that_is_ill_says_so_with_a_time_to_wait() {
         assert!([429, 500, 503].contains(&reply.status), "{}", reply.status);
         assert!(reply.find_header("retry-after").is_some());
     }
+}
+
+#[test]
+fn a_token_of_another_issuer_stands_for_the_application_only_where_it_is_trusted() {
+    let mut client = client();
+    let (url, mut form) = client.token_form();
+    form[2] = ("client_assertion", "a.b.c".into());
+    assert_ne!(client.ask_token(&url, &form).status, 200);
+    let trusted = &mut client.office.tenant_mut(0).federated_tokens;
+    trusted.push("a.b.c".into());
+    assert_eq!(client.ask_token(&url, &form).status, 200);
+}
+
+#[test]
+fn the_login_host_says_which_directories_it_knows() {
+    let mut client = client();
+    let id = client.office.tenants()[0].directory_id.clone();
+    let login = client.office.login_url().to_owned();
+    let document = |id: &str| format!("{login}/{id}/v2.0/.well-known/openid-configuration");
+    let reply = client.send(&Request::get(&document(&id)));
+    assert!(json(reply)["issuer"].as_str().unwrap().contains(&id));
+    let unknown = "11111111-2222-3333-4444-555555555555";
+    let reply = client.send(&Request::get(&document(unknown)));
+    assert_eq!(
+        (reply.status, &json(reply)["error_codes"][0]),
+        (400, &json!(90_002))
+    );
 }
 
 /// An assertion by claims; the office checks all but the signature itself.
