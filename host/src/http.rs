@@ -69,10 +69,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the head of a response may take: the API answers listings in well under a minute or not
 /// at all.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_mins(1);
-/// How long a connection is kept for the next request; front doors close theirs after four minutes.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
-/// Connections kept for one host: as many as the largest sensible `in_flight`.
-const IDLE_CONNECTIONS: usize = 128;
+/// How long a connection is kept for the next request. Requests come in bursts: what is not used again soon is only
+/// a file and some memory, thousands of times where there are a thousand tenants.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections kept for one host: as many as the usual `in_flight`.
+const IDLE_CONNECTIONS: usize = 32;
 /// Most bytes of a response's head.
 const HEAD_BYTES: u32 = 64 << 10;
 /// What one HTTP/2 response may send ahead of its reader: large enough for a fast line, small
