@@ -280,7 +280,7 @@ fn build(raw: Raw, mapping: map::Options, wanted: Use, findings: &mut Findings) 
         let Some(text) = text else { return default };
         span(&format!("/{name}"), &text, least, most, findings).unwrap_or(default)
     };
-    let window = length("window", raw.window, DAY, 5 * MINUTE, DAY);
+    let window = length("window", raw.window, 6 * HOUR, 5 * MINUTE, DAY);
     let settle = length("settle", raw.settle, 10 * MINUTE, 0, DAY);
     let lookback = length("lookback", raw.lookback, 7 * DAY, MINUTE, 7 * DAY);
     let interval = length("interval", raw.interval, MINUTE, 1000, DAY);

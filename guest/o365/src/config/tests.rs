@@ -19,7 +19,7 @@ fn defaults_hold() {
     let config = load(&config(""), Use::Source).expect("complete");
     assert_eq!(config.content_types, &CONTENT_TYPES[..4]);
     assert_eq!(config.publisher_id, TENANT);
-    assert_eq!((config.window, config.settle), (DAY, 10 * MINUTE));
+    assert_eq!((config.window, config.settle), (6 * HOUR, 10 * MINUTE));
     assert_eq!(config.relist, [HOUR, 6 * HOUR, 24 * HOUR]);
     assert_eq!((config.lookback, config.interval), (7 * DAY, MINUTE));
     assert_eq!((config.unsubscribe, config.attempt), (false, 0));
