@@ -7,6 +7,7 @@ mod events;
 mod listing;
 mod verdict;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -107,6 +108,7 @@ impl Audit {
         let runtime = Runtime::new(redactor).map_err(wrong)?;
         let now_ms = runtime.clock.now_ms();
         let range = TimeRange::new(self.since, self.until, now_ms).map_err(wrong)?;
+        let range = range.kept(now_ms).map_err(wrong)?;
         // Asked first: without a ledger there is nothing to prove, and no reason to sign in.
         drop(LedgerView::open(&config.state_dir).map_err(wrong)?);
         if time_range::is_known(&config, &runtime)
@@ -232,16 +234,25 @@ fn compare(
 impl Report {
     /// Splits and events that should have been delivered and are not known to be.
     fn differences(&self) -> u64 {
-        let of_stream = |audited: &Audited| {
-            let events = audited
-                .events
-                .as_ref()
-                .map_or(0, |proof| proof.missing.len());
-            (audited.verdict.missing.len() + events) as u64
-        };
+        let splits: usize = self
+            .streams
+            .iter()
+            .map(|audited| audited.verdict.missing.len())
+            .sum();
         let days = self.days.iter().map(|day| day.remembered - day.found);
-        let identities = days.map(|missing| u64::try_from(missing).unwrap_or(0));
-        self.streams.iter().map(of_stream).sum::<u64>() + identities.sum::<u64>()
+        let forgotten = usize::try_from(days.sum::<i64>()).unwrap_or(0);
+        let proofs = self.streams.iter().filter_map(|audited| {
+            let proof = audited.events.as_ref()?;
+            Some(
+                proof
+                    .missing
+                    .iter()
+                    .map(|missing| (&audited.key.tenant, missing.event())),
+            )
+        });
+        // An event can stand in several splits; and one that is named was counted among the forgotten, too.
+        let events: BTreeSet<_> = proofs.flatten().collect();
+        (splits + events.len().max(forgotten)) as u64
     }
 
     fn incomplete(&self) -> bool {

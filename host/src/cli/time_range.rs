@@ -17,6 +17,12 @@ use crate::plugin::Plugin;
 
 const MINUTE_MS: i64 = 60_000;
 
+/// Services such as Microsoft's keep content for seven days.
+const KEPT_MS: i64 = 7 * 24 * 60 * MINUTE_MS;
+
+/// Whoever says `7d` means all there is; the last minutes of that can be gone before they are asked for.
+const EDGE_MS: i64 = 10 * MINUTE_MS;
+
 /// A point in time as people write it: `2026-05-02T10:00:00Z`, `2026-05-02`, or `3d` for three days ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Point {
@@ -64,8 +70,14 @@ impl TimeRange {
     pub fn new(since: Point, until: Option<Point>, now_ms: i64) -> Result<Self, Error> {
         let floor = |ms: i64| ms.div_euclid(MINUTE_MS).saturating_mul(MINUTE_MS);
         let until_ms = until.map_or(now_ms, |until| until.ms(now_ms));
+        let since_ms = floor(since.ms(now_ms));
+        let oldest_ms = floor(now_ms.saturating_sub(KEPT_MS));
         let range = Self {
-            since_ms: floor(since.ms(now_ms)),
+            since_ms: if (oldest_ms..oldest_ms + EDGE_MS).contains(&since_ms) {
+                oldest_ms + EDGE_MS
+            } else {
+                since_ms
+            },
             until_ms: floor(until_ms.saturating_add(MINUTE_MS - 1)),
         };
         if range.since_ms < range.until_ms {
@@ -75,6 +87,19 @@ impl TimeRange {
         let what = format!("the range ends ({until}) before it begins ({since})");
         Err(Error::new(Kind::Usage, what)
             .help("`--since` is the earlier, `--until` the later time"))
+    }
+
+    /// The part of it that can still be listed.
+    pub fn kept(self, now_ms: i64) -> Result<Self, Error> {
+        let oldest_ms = (now_ms - KEPT_MS).div_euclid(MINUTE_MS) * MINUTE_MS + EDGE_MS;
+        if oldest_ms < self.until_ms {
+            return Ok(Self {
+                since_ms: self.since_ms.max(oldest_ms),
+                ..self
+            });
+        }
+        let what = format!("nothing from before {} is kept", rfc3339(self.until_ms));
+        Err(Error::new(Kind::Usage, what).help("the service keeps content for seven days"))
     }
 
     /// Whether a time lies within.
@@ -131,6 +156,8 @@ mod tests {
 
     #[test]
     fn times_spans_and_days_become_whole_minutes() {
+        check("7d", None, ("2026-04-25T10:40:00Z", "2026-05-02T10:31:00Z"));
+        check("8d", None, ("2026-04-24T10:30:00Z", "2026-05-02T10:31:00Z"));
         check("2h", None, ("2026-05-02T08:30:00Z", "2026-05-02T10:31:00Z"));
         check(
             "2026-05-01",
@@ -159,5 +186,11 @@ mod tests {
         let ago = |hours| Point::Ago(Duration::from_hours(hours));
         let error = TimeRange::new(ago(1), Some(ago(2)), NOW_MS).unwrap_err();
         assert_eq!(error.kind, Kind::Usage);
+        let old = TimeRange::new(ago(300), Some(ago(200)), NOW_MS).unwrap();
+        assert_eq!(old.kept(NOW_MS).unwrap_err().kind, Kind::Usage);
+        let week = TimeRange::new(ago(7 * 24), None, NOW_MS).unwrap();
+        let all = TimeRange::new(ago(300), None, NOW_MS).unwrap();
+        assert_eq!(all.kept(NOW_MS).unwrap(), week);
+        assert_eq!(week.kept(NOW_MS).unwrap(), week);
     }
 }

@@ -38,6 +38,13 @@ pub(super) struct Missing {
     time_ms: i64,
 }
 
+impl Missing {
+    /// Which event it is, whatever split it stands in.
+    pub fn event(&self) -> (&str, i64) {
+        (&self.event, self.time_ms)
+    }
+}
+
 /// What was proven of one stream's events.
 #[derive(Debug, Default)]
 pub(super) struct Proof {

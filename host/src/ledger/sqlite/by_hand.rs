@@ -146,3 +146,118 @@ fn meant(db: &Connection, which: &Which) -> rusqlite::Result<Vec<Meant>> {
     })?;
     rows.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ledger::sqlite::SqliteLedger;
+    use crate::ledger::{Found, Ledger as _, Setback, Split};
+
+    fn key(id: &str) -> SplitKey {
+        SplitKey {
+            stream: StreamKey::new("contoso", "Audit.Exchange"),
+            id: id.into(),
+        }
+    }
+
+    /// A ledger with three splits in quarantine, of which the last is being read.
+    async fn quarantine(folder: &Path) -> SqliteLedger {
+        let ledger = SqliteLedger::open(folder, Duration::from_hours(48)).unwrap();
+        let split = |id: &str| Split {
+            id: id.into(),
+            payload: vec![1],
+            created_ms: 10,
+            expires_ms: Some(1_000),
+            weight: 1,
+        };
+        let found = Found {
+            splits: vec![split("a"), split("b"), split("c")],
+            ..Found::default()
+        };
+        let stream = key("a").stream;
+        ledger.discovered(&stream, found, 0).await.unwrap();
+        assert_eq!(ledger.take(&stream, 9, 0, 0).await.unwrap().len(), 3);
+        for (id, not_before_ms) in [("a", 500), ("b", 500), ("c", 1)] {
+            let setback = Setback::Quarantine {
+                not_before_ms,
+                reason: "broken".into(),
+            };
+            ledger.setback(&key(id), setback, 0).await.unwrap();
+        }
+        assert_eq!(ledger.take(&stream, 9, 0, 2).await.unwrap().len(), 1);
+        ledger
+    }
+
+    fn which(split: &str) -> Which {
+        Which {
+            split: Some(split.into()),
+            ..Which::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_retry_makes_due_and_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = quarantine(folder.path()).await;
+        let stream = key("a").stream;
+        let before = ledger.touched().await.unwrap();
+        ledger.prune(0).await.unwrap();
+        assert_eq!(
+            ledger.touched().await.unwrap(),
+            before,
+            "its own changes are none"
+        );
+        let mut hand = ByHand::open(folder.path()).unwrap();
+        let handled = hand.retry(&which("a"), 20).unwrap();
+        assert_eq!(
+            (&*handled.done, &*handled.reading),
+            (&[key("a")][..], &[][..])
+        );
+        assert_ne!(ledger.touched().await.unwrap(), before);
+        let taken = ledger.take(&stream, 9, 0, 20).await.unwrap();
+        assert_eq!(taken.len(), 1);
+        assert_eq!((&*taken[0].split.id, taken[0].quarantined), ("a", true));
+        let other = Which {
+            tenant: Some("fabrikam".into()),
+            ..Which::default()
+        };
+        assert_eq!(hand.retry(&other, 20).unwrap(), Handled::default());
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_is_lost_unless_it_is_being_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = quarantine(folder.path()).await;
+        let stream = key("a").stream;
+        let mut hand = ByHand::open(folder.path()).unwrap();
+        let handled = hand
+            .forget(&Which::default(), "nobody needs it", 30)
+            .unwrap();
+        assert_eq!(handled.done, [key("a"), key("b")]);
+        assert_eq!(handled.reading, [key("c")]);
+        let losses = ledger.losses(9).await.unwrap();
+        assert_eq!(losses.len(), 2);
+        assert_eq!(
+            (&*losses[0].reason, losses[0].declared_ms),
+            ("nobody needs it", 30)
+        );
+        // The one that was being read is still the reader's to settle.
+        let setback = Setback::Quarantine {
+            not_before_ms: 600,
+            reason: "broken".into(),
+        };
+        ledger.setback(&key("c"), setback, 31).await.unwrap();
+        assert_eq!(ledger.status(&stream).await.unwrap().quarantined, 1);
+        assert!(ledger.take(&stream, 9, 0, 500).await.unwrap().is_empty());
+    }
+
+    #[test]
+    fn without_a_ledger_none_is_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = ByHand::open(folder.path()).unwrap_err();
+        assert!(error.what.contains("has not run"), "{error}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+}

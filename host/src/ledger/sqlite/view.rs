@@ -314,3 +314,130 @@ fn has_log(path: &Path) -> bool {
 pub(super) fn place(error: Error, path: &Path) -> Error {
     error.at(format!("ledger `{}`", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ledger::sqlite::SqliteLedger;
+    use crate::ledger::{Commit, Found, Ledger as _, Split};
+
+    const HORIZON: Duration = Duration::from_hours(48);
+
+    fn stream() -> StreamKey {
+        StreamKey::new("contoso", "Audit.Exchange")
+    }
+
+    fn identities(count: u32) -> Vec<Identity> {
+        let identity = |number: u32| Identity::of("contoso", &number.to_string(), 7);
+        (0..count).map(identity).collect()
+    }
+
+    async fn remember(ledger: &SqliteLedger, count: u32, now_ms: i64) {
+        let commit = Commit {
+            identities: vec![(stream(), identities(count))],
+            ..Commit::default()
+        };
+        ledger.commit(commit, now_ms).await.unwrap();
+    }
+
+    fn counts(folder: &Path) -> Vec<(i64, i64, i64)> {
+        let counts = LedgerView::open(folder).unwrap().identity_counts().unwrap();
+        let of = |count: DayCount| (count.start_ms / DAY_MS, count.remembered, count.found);
+        counts.into_iter().map(of).collect()
+    }
+
+    #[tokio::test]
+    async fn looks_on_while_the_collector_writes_and_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        assert_eq!(
+            LedgerView::open(folder).unwrap_err().kind,
+            crate::error::Kind::Unavailable
+        );
+        let ledger = SqliteLedger::open(folder, HORIZON).unwrap();
+        let view = LedgerView::open(folder).unwrap();
+        view.hold().unwrap();
+        let split = Split {
+            id: "a".into(),
+            payload: Vec::new(),
+            created_ms: 5,
+            expires_ms: Some(9),
+            weight: 1,
+        };
+        let found = Found {
+            splits: vec![split],
+            ..Found::default()
+        };
+        ledger.discovered(&stream(), found, 7).await.unwrap();
+        assert!(view.streams().unwrap().is_empty(), "it sees one moment");
+        view.release().unwrap();
+        assert_eq!(view.streams().unwrap(), [stream()]);
+        let rows = view.splits(&stream(), (0, 6)).unwrap();
+        assert_eq!(rows["a"].standing, Standing::Pending);
+        assert!(view.splits(&stream(), (6, 9)).unwrap().is_empty());
+        assert!(view.split(&stream(), "b").unwrap().is_none());
+        assert!(view.ask(|db| db.execute("DELETE FROM split", [])).is_err());
+        drop(view);
+        drop(ledger);
+        // A clean stop leaves no log, and a look at it neither.
+        let view = LedgerView::open(folder).unwrap();
+        assert_eq!(view.streams().unwrap(), [stream()]);
+        drop(view);
+        let ledger = SqliteLedger::open(folder, HORIZON).unwrap();
+        assert_eq!(ledger.recovered_from(), None);
+    }
+
+    #[tokio::test]
+    async fn rows_of_identities_that_are_gone_are_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let ledger = SqliteLedger::open(folder, HORIZON).unwrap();
+        remember(&ledger, 100, 0).await;
+        // Remembered twice counts once: the second day moves the first one's to their table.
+        remember(&ledger, 40, 0).await;
+        remember(&ledger, 30, DAY_MS).await;
+        assert_eq!(counts(folder), [(0, 100, 100), (1, 30, 30)]);
+        let view = LedgerView::open(folder).unwrap();
+        let fresh = view.fresh_keys().unwrap();
+        let known = view.known("contoso", &identities(101), &fresh).unwrap();
+        assert_eq!(known.iter().filter(|known| **known).count(), 100);
+        let other = view.known("fabrikam", &identities(101), &fresh).unwrap();
+        assert!(!other.contains(&true));
+        let by_hand = Connection::open(folder.join(DATABASE)).unwrap();
+        let gone =
+            "DELETE FROM identity_day_0 WHERE key IN (SELECT key FROM identity_day_0 LIMIT 3)";
+        by_hand.execute(gone, []).unwrap();
+        by_hand.execute("DELETE FROM identity_fresh", []).unwrap();
+        assert_eq!(counts(folder), [(0, 100, 97), (1, 30, 0)]);
+        ledger.prune(4 * DAY_MS).await.unwrap();
+        assert_eq!(counts(folder), []);
+    }
+
+    #[tokio::test]
+    async fn a_ledger_of_the_first_version_is_brought_up_to_date() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let ledger = SqliteLedger::open(folder, HORIZON).unwrap();
+        remember(&ledger, 50, 0).await;
+        remember(&ledger, 7, DAY_MS).await;
+        drop(ledger);
+        let first = "DROP TABLE identity_count;
+            ALTER TABLE stream DROP COLUMN listed_ms;
+            ALTER TABLE stream DROP COLUMN trouble_kind;
+            ALTER TABLE stream DROP COLUMN trouble;
+            ALTER TABLE stream DROP COLUMN trouble_since_ms;
+            PRAGMA user_version = 1;";
+        let by_hand = Connection::open(folder.join(DATABASE)).unwrap();
+        by_hand.execute_batch(first).unwrap();
+        drop(by_hand);
+        let error = LedgerView::open(folder).unwrap_err();
+        assert!(error.help.contains("starting the collector"), "{error}");
+        let ledger = SqliteLedger::open(folder, HORIZON).unwrap();
+        assert_eq!(ledger.recovered_from(), None);
+        assert_eq!(counts(folder), [(0, 50, 50), (1, 7, 7)]);
+        let known = ledger.known("contoso", &identities(50)).await.unwrap();
+        assert!(known.iter().all(|known| *known));
+    }
+}
