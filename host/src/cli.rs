@@ -1,13 +1,22 @@
 //! Command line in, exit code out. One file per command.
 //!
-//! Exit codes follow `sysexits.h`: 0 done, 64 wrong command line, 65 some input could not be used, 69
-//! something needed cannot be had, 70 a defect of ours, 75 incomplete (try again), 78 wrong configuration.
+//! Exit codes follow `sysexits.h`: 0 done, 1 looked and found something missing, 64 wrong command line, 65 some input
+//! could not be used, 69 something needed cannot be had, 70 a defect of ours, 75 incomplete (try again), 78 wrong
+//! configuration.
 
+mod audit;
+mod by_hand;
 mod demo;
 mod doctor;
+mod forget;
+mod hand_over;
 mod inspect;
 mod log;
+mod people;
+mod retry;
 mod run;
+mod state;
+mod time_range;
 mod transform;
 mod validate;
 
@@ -60,6 +69,16 @@ enum Command {
     Doctor(doctor::Doctor),
     /// Show what a plugin asks for and offers.
     Inspect(inspect::Inspect),
+    /// Show how each stream of a pipeline stands.
+    State(state::State),
+    /// List everything again and prove that it was delivered.
+    Audit(audit::Audit),
+    /// Have splits in quarantine read again now.
+    Retry(retry::Retry),
+    /// Give splits in quarantine up, as declared losses.
+    Forget(forget::Forget),
+    /// Start where another collector stands.
+    HandOver(hand_over::HandOver),
 }
 
 /// Runs the command line of this process.
@@ -102,6 +121,11 @@ pub fn main() -> ExitCode {
             Command::Validate(validate) => validate.run(redactor).await,
             Command::Doctor(doctor) => doctor.run(redactor).await,
             Command::Inspect(inspect) => inspect.run(redactor).await,
+            Command::State(state) => state.run(redactor).await,
+            Command::Audit(audit) => audit.run(redactor).await,
+            Command::Retry(retry) => retry.run(redactor).await,
+            Command::Forget(forget) => forget.run(redactor).await,
+            Command::HandOver(hand_over) => hand_over.run(redactor).await,
         }
     });
     // Whatever still runs has nothing to finish: the ledger knows what is not delivered.

@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,9 @@ use crate::source::{Failure, Source};
 
 /// How often delivered splits and old identities are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// How often the engine looks whether an operator has changed something.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// Failures in a row after which `--once` gives a stream up.
 const ONCE_FAILURES: u32 = 5;
@@ -130,6 +133,8 @@ struct Shared {
     gate: Gate,
     /// Sentences that were logged and still hold, so that five streams do not say the same five times.
     said: Mutex<BTreeSet<String>>,
+    /// Changes when an operator has changed something in the ledger.
+    touched: watch::Receiver<i64>,
     engine: Arc<Engine>,
     outcome: Arc<Mutex<Outcome>>,
 }
@@ -140,6 +145,8 @@ impl Engine {
         let engine = Arc::new(self);
         let outcome = Arc::new(Mutex::new(Outcome::default()));
         let mut running = JoinSet::new();
+        let (sender, touched) = watch::channel(0);
+        let looking = look(engine.clone(), sender);
         for Tenant {
             id,
             source,
@@ -152,6 +159,7 @@ impl Engine {
                 slots: Arc::new(Semaphore::new(in_flight.max(1))),
                 gate: Gate::default(),
                 said: Mutex::default(),
+                touched: touched.clone(),
                 engine: engine.clone(),
                 outcome: outcome.clone(),
             });
@@ -159,7 +167,7 @@ impl Engine {
         }
         let pruning = prune(engine.clone());
         while running.join_next().await.is_some() {}
-        drop(pruning);
+        drop((pruning, looking));
         engine.line.settled().await;
         let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *outcome)
@@ -174,6 +182,19 @@ fn prune(engine: Arc<Engine>) -> AbortOnDropHandle<()> {
                 tracing::warn!(%error, "the ledger cannot forget what is old; trying again");
             }
             tokio::time::sleep(PRUNE_EVERY).await;
+        }
+    }))
+}
+
+/// Notices what `sluicegate retry` and `forget` do, so that streams without work need not ask all the time.
+fn look(engine: Arc<Engine>, touched: watch::Sender<i64>) -> AbortOnDropHandle<()> {
+    AbortOnDropHandle::new(tokio::spawn(async move {
+        loop {
+            // A ledger that cannot be asked says so to those who need it.
+            if let Ok(number) = engine.ledger.touched().await {
+                touched.send_if_modified(|last| std::mem::replace(last, number) != number);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }))
 }

@@ -169,6 +169,21 @@ pub struct StreamStatus {
     pub next_due_ms: Option<i64>,
     /// Event counts since the stream was first seen.
     pub counts: Counts,
+    /// When it was last listed.
+    pub listed_ms: Option<i64>,
+    /// Why it cannot be listed now.
+    pub trouble: Option<Trouble>,
+}
+
+/// Why a stream cannot be listed: a permission, a setting, or the origin itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Which kind, in one word: `unauthorised`, `misconfigured` or `failing`.
+    pub kind: String,
+    /// Why, for the operator.
+    pub reason: String,
+    /// Since when it has been of this kind.
+    pub since_ms: i64,
 }
 
 /// The memory of one pipeline. Calls may come from many tasks at once.
@@ -181,6 +196,9 @@ pub trait Ledger: Send + Sync {
     /// Returns how many were new.
     async fn discovered(&self, stream: &StreamKey, found: Found, now_ms: i64)
     -> Result<u64, Error>;
+
+    /// Notes that the stream cannot be listed; its next discovery says that it can.
+    async fn troubled(&self, stream: &StreamKey, trouble: Trouble) -> Result<(), Error>;
 
     /// Takes up to `limit` splits that are due at `now_ms` and marks them `reading`.
     ///
@@ -219,8 +237,16 @@ pub trait Ledger: Send + Sync {
     /// Splits in quarantine with the reason of the last failure, at most `limit`.
     async fn quarantine(&self, limit: usize) -> Result<Vec<(SplitKey, Taken, String)>, Error>;
 
+    /// A number that changes when someone else has written to the ledger, such as an operator's `retry`.
+    async fn touched(&self) -> Result<i64, Error>;
+
     /// Forgets delivered splits whose expiry lies `margin_ms` back and identities older than the horizon.
     async fn prune(&self, now_ms: i64) -> Result<(), Error>;
+}
+
+/// The name of the position (milliseconds since the epoch) at which a stream was handed over by another collector.
+pub fn hand_over(stream: &StreamKey) -> String {
+    format!("hand-over {}/{}", stream.tenant, stream.stream)
 }
 
 /// How long delivered and lost splits are remembered after they expired (or, without an expiry, after the
@@ -238,6 +264,11 @@ fn day(now_ms: i64) -> i64 {
 /// Whether everything of a day is older than the horizon.
 fn day_is_over(day: i64, horizon_ms: i64, now_ms: i64) -> bool {
     (day + 1).saturating_mul(DAY_MS).saturating_add(horizon_ms) <= now_ms
+}
+
+/// Since when every delivered event is remembered, with a day to spare.
+pub fn remembered_since(horizon_ms: i64, now_ms: i64) -> i64 {
+    (day(now_ms.saturating_sub(horizon_ms)) + 1).saturating_mul(DAY_MS)
 }
 
 /// When a delivered or lost split may be forgotten.

@@ -115,7 +115,7 @@ impl From<&config::Limits> for Limits {
     }
 }
 
-fn read_plugin(plugin: &PluginRef) -> Result<(String, Vec<u8>), Error> {
+pub(crate) fn read_plugin(plugin: &PluginRef) -> Result<(String, Vec<u8>), Error> {
     match plugin {
         PluginRef::BuiltIn(name) => Ok(((*name).to_owned(), plugin::read(name, Path::new(""))?)),
         PluginRef::File(path) => {
@@ -307,6 +307,11 @@ impl Prepared {
     /// The pipeline's file.
     pub fn file(&self) -> &str {
         &self.config.file
+    }
+
+    /// Its tenants, each with its source.
+    pub fn tenants(&self) -> impl Iterator<Item = (&config::Tenant, &Arc<PluginSource>)> {
+        self.config.source.tenants.iter().zip(&self.sources)
     }
 
     /// Runs the pipeline until `stop` is cancelled, or with `once` until everything available is delivered.

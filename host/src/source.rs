@@ -18,6 +18,8 @@ pub struct Stream {
     pub name: String,
     /// Streams with one key share one upstream quota.
     pub quota_key: String,
+    /// Where a first listing starts, when another collector was there before; else the config decides.
+    pub since_ms: Option<i64>,
 }
 
 /// When a source wants to be asked again.

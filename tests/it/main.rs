@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
+mod audit;
+mod backfill;
 mod blobs;
 mod config;
 mod docs;
@@ -19,6 +21,7 @@ mod restart;
 mod sandbox;
 mod secrets;
 mod state;
+mod state_command;
 mod storms;
 mod tidy;
 

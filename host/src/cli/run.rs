@@ -1,5 +1,7 @@
 //! `sluicegate run`: pipelines until stopped, or once through.
 
+mod backfill;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -23,15 +25,21 @@ pub(super) struct Run {
     /// Discover and deliver everything available now, then exit: 0 when it was all delivered, 75 when not.
     #[arg(long)]
     once: bool,
+    #[command(flatten)]
+    backfill: backfill::Backfill,
 }
 
 impl Run {
     pub async fn run(self, redactor: Arc<Redactor>) -> Done {
         let runtime = Runtime::new(redactor).map_err(|error| vec![error])?;
-        let prepared = prepare_all(&self.files, &runtime).await?;
+        let prepared = prepare_with(&self.files, &runtime, &self.backfill).await?;
         let stop = stop_on_signal().map_err(|error| vec![error])?;
         let reports = run_all(prepared, self.once, &stop).await?;
-        Ok(finish(&reports, self.once))
+        let code = finish(&reports, self.once);
+        if self.backfill.is_wanted() {
+            reports.iter().for_each(backfill::clear);
+        }
+        Ok(code)
     }
 }
 
@@ -53,11 +61,22 @@ pub(super) async fn prepare_all(
     files: &[PathBuf],
     runtime: &Runtime,
 ) -> Result<Vec<Prepared>, Vec<Error>> {
+    prepare_with(files, runtime, &backfill::Backfill::default()).await
+}
+
+async fn prepare_with(
+    files: &[PathBuf],
+    runtime: &Runtime,
+    backfill: &backfill::Backfill,
+) -> Result<Vec<Prepared>, Vec<Error>> {
     let mut prepared: Vec<Prepared> = Vec::new();
     let mut errors = Vec::new();
     for file in files {
         let made = match Config::load(file) {
-            Ok(config) => prepare(config, runtime).await,
+            Ok(mut config) => match backfill.apply(&mut config, runtime).await {
+                Ok(()) => prepare(config, runtime).await,
+                Err(error) => Err(vec![error]),
+            },
             Err(errors) => Err(errors),
         };
         match made {

@@ -44,6 +44,7 @@ pub(super) struct Reads {
     /// Closed while this stream's content cannot be read.
     gate: Arc<Gate>,
     storm: Arc<Storm>,
+    touched: watch::Receiver<i64>,
 }
 
 impl Reads {
@@ -55,6 +56,7 @@ impl Reads {
         listed: watch::Receiver<bool>,
     ) -> Self {
         Self {
+            touched: shared.touched.clone(),
             shared,
             stream: Arc::new(stream),
             key,
@@ -159,6 +161,7 @@ impl Reads {
         }
         tokio::select! {
             () = self.found.notified() => {}
+            Ok(()) = self.touched.changed() => {}
             () = tokio::time::sleep(due.max(Duration::from_millis(10))) => {}
             Some(_) = self.running.join_next(), if !idle => {}
             () = engine.stop.cancelled() => return false,

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::Shared;
 use super::reads::Reads;
 use crate::event::StreamKey;
-use crate::ledger::Found;
+use crate::ledger::{Found, Trouble, hand_over};
 use crate::schedule::{self, Pause};
 use crate::source::{Discovery, Failure, Next, Stream};
 
@@ -17,8 +17,9 @@ use crate::source::{Discovery, Failure, Next, Stream};
 const LISTING_EVERY: Duration = Duration::from_secs(1);
 
 /// Lists and reads a stream until the run ends.
-pub(super) async fn run(shared: Arc<Shared>, stream: Stream) {
+pub(super) async fn run(shared: Arc<Shared>, mut stream: Stream) {
     let key = StreamKey::new(&shared.id, &stream.name);
+    stream.since_ms = handed_over(&shared, &key).await;
     let found = Arc::new(Notify::new());
     let (listed, listing) = watch::channel(false);
     let reads = Reads::new(
@@ -30,6 +31,24 @@ pub(super) async fn run(shared: Arc<Shared>, stream: Stream) {
     );
     let listing = list(&shared, &stream, &key, &found, listed);
     tokio::join!(listing, reads.run());
+}
+
+/// Where another collector handed the stream over, if one did.
+async fn handed_over(shared: &Shared, key: &StreamKey) -> Option<i64> {
+    let mut failures = 0;
+    loop {
+        match shared.engine.ledger.position(&hand_over(key)).await {
+            Ok(position) => return position.map(u64::cast_signed),
+            Err(error) => {
+                // Starting elsewhere could leave a hole, so this waits.
+                tracing::error!(%error, "the ledger cannot be read; trying again");
+                failures += 1;
+                if !shared.sleep(schedule::storm_wait(failures)).await {
+                    return None;
+                }
+            }
+        }
+    }
 }
 
 /// Discovers, commits, waits; returns when the run is over or, with `once`, when all is listed.
@@ -60,6 +79,7 @@ async fn list(
             }
             Err(failure) => {
                 shared.report(Some(key), &failure);
+                note(shared, key, &failure).await;
                 if let Pause::Tenant(wait) = schedule::pause(&failure, failures) {
                     shared.gate.close(wait);
                 }
@@ -75,6 +95,24 @@ async fn list(
     // The reading side may stop waiting for more.
     listed.send_replace(true);
     found.notify_one();
+}
+
+/// Writes down why a stream cannot be listed, for `sluicegate state`.
+async fn note(shared: &Shared, key: &StreamKey, failure: &Failure) {
+    let kind = match failure {
+        Failure::Cancelled => return,
+        Failure::Unauthorised(_) => "unauthorised",
+        Failure::Misconfigured(_) => "misconfigured",
+        _ => "failing",
+    };
+    let trouble = Trouble {
+        kind: kind.into(),
+        reason: failure.to_string(),
+        since_ms: shared.engine.clock.now_ms(),
+    };
+    if let Err(error) = shared.engine.ledger.troubled(key, trouble).await {
+        tracing::warn!(%error, "the ledger does not know that the stream cannot be listed");
+    }
 }
 
 /// One listing, committed with its state before anything of it is read.

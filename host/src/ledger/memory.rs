@@ -10,8 +10,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Commit, Counts, Found, Ledger, Loss, Setback, Split, SplitKey, StreamStatus, Taken, day,
-    day_is_over, forget_at_ms,
+    Commit, Counts, Found, Ledger, Loss, Setback, Split, SplitKey, StreamStatus, Taken, Trouble,
+    day, day_is_over, forget_at_ms,
 };
 use crate::clock::millis;
 use crate::error::Error;
@@ -40,6 +40,8 @@ struct Stream {
     state: BTreeMap<String, Vec<u8>>,
     splits: BTreeMap<String, Entry>,
     watermark_ms: Option<i64>,
+    listed_ms: Option<i64>,
+    trouble: Option<Trouble>,
     counts: Counts,
     /// Whether the oldest split is served next, and not the newest.
     oldest_next: bool,
@@ -172,6 +174,8 @@ impl Stream {
         let mut status = StreamStatus {
             watermark_ms: self.watermark_ms,
             counts: self.counts,
+            listed_ms: self.listed_ms,
+            trouble: self.trouble.clone(),
             ..StreamStatus::default()
         };
         for entry in self.splits.values() {
@@ -255,6 +259,8 @@ impl Ledger for MemoryLedger {
             };
         }
         kept.watermark_ms = kept.watermark_ms.max(found.watermark_ms);
+        kept.listed_ms = Some(now_ms);
+        kept.trouble = None;
         inner.found = order;
         for gap in found.gaps {
             inner.declare(Loss {
@@ -264,6 +270,20 @@ impl Ledger for MemoryLedger {
             });
         }
         Ok(new)
+    }
+
+    async fn troubled(&self, stream: &StreamKey, trouble: Trouble) -> Result<(), Error> {
+        let mut inner = self.lock();
+        let kept = inner.streams.entry(stream.clone()).or_default();
+        let earlier = kept.trouble.take();
+        let since_ms = earlier
+            .filter(|earlier| earlier.kind == trouble.kind)
+            .map_or(trouble.since_ms, |earlier| earlier.since_ms);
+        kept.trouble = Some(Trouble {
+            since_ms,
+            ..trouble
+        });
+        Ok(())
     }
 
     async fn take(
@@ -412,6 +432,11 @@ impl Ledger for MemoryLedger {
             })
             .take(limit)
             .collect())
+    }
+
+    async fn touched(&self) -> Result<i64, Error> {
+        // Nobody else can reach it.
+        Ok(0)
     }
 
     async fn prune(&self, now_ms: i64) -> Result<(), Error> {

@@ -4,11 +4,13 @@
 //! read see the last commit. One process at a time holds the directory. A damaged database is set aside and
 //! reported, never deleted: it costs duplicates, no event.
 
+pub mod by_hand;
 mod filter;
 mod home;
 mod identities;
 mod read;
 mod schema;
+pub mod view;
 mod write;
 mod writer;
 
@@ -23,7 +25,7 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Commit, Found, Ledger, Loss, Setback, SplitKey, StreamStatus, Taken};
+use super::{Commit, Found, Ledger, Loss, Setback, SplitKey, StreamStatus, Taken, Trouble};
 use crate::clock::millis;
 use crate::error::Error;
 use crate::event::{Identity, StreamKey};
@@ -210,6 +212,15 @@ impl Ledger for SqliteLedger {
         .await
     }
 
+    async fn troubled(&self, stream: &StreamKey, trouble: Trouble) -> Result<(), Error> {
+        let stream = stream.clone();
+        // Not durable: it is said again as long as it holds.
+        self.write(false, move |store| {
+            write::troubled(store, &stream, &trouble)
+        })
+        .await
+    }
+
     async fn take(
         &self,
         stream: &StreamKey,
@@ -273,6 +284,16 @@ impl Ledger for SqliteLedger {
     async fn quarantine(&self, limit: usize) -> Result<Vec<(SplitKey, Taken, String)>, Error> {
         self.read(self.reports.as_ref(), move |db| read::quarantine(db, limit))
             .await
+    }
+
+    async fn touched(&self) -> Result<i64, Error> {
+        // Only the writer's connection tells its own changes from those of others.
+        self.write(false, |store| {
+            store
+                .db
+                .pragma_query_value(None, "data_version", |row| row.get(0))
+        })
+        .await
     }
 
     async fn prune(&self, now_ms: i64) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! A component as one tenant's [`Source`].
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::capability::source_world::exports::sluicegate::plugin::source as expo
 use crate::capability::state::StagedState;
 use crate::capability::transform_world::TransformPlugin;
 use crate::clock::{SharedClock, SystemClock, millis};
+use crate::engine::rfc3339;
 use crate::error::Error;
 use crate::event::StreamKey;
 use crate::ledger::{Loss, Split};
@@ -35,6 +37,9 @@ const SPLIT_PAYLOAD_BYTES: usize = 16 << 10;
 /// Longest name of a stream, and most streams of a tenant.
 const STREAM_NAME_BYTES: usize = 128;
 const STREAMS: usize = 1_000;
+
+/// How long a hand-over may wait for the first listing, such as for a subscription: as long as services keep content.
+const HAND_OVER_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
 
 /// What the calls of one tenant have in common.
 pub struct TenantContext {
@@ -217,6 +222,20 @@ impl PluginSource {
         wit_limits(&self.context.limits, &self.context.clock)
     }
 
+    /// The config for a listing: where another collector stood is where the first one starts.
+    ///
+    /// A plugin that has lost its own state later starts as its config says: by then the hand-over is long past, and
+    /// what lies before it was never this collector's to lose.
+    fn config_for_start(&self, stream: &Stream, first: bool) -> Cow<'_, str> {
+        let recent = |since_ms: &i64| self.context.clock.now_ms() - since_ms < HAND_OVER_MS;
+        let Some(since_ms) = stream.since_ms.filter(|since_ms| first || recent(since_ms)) else {
+            return Cow::Borrowed(&self.config);
+        };
+        let mut config = self.context.config.clone();
+        config.insert("since".into(), rfc3339(since_ms).into());
+        Cow::Owned(serde_json::Value::Object(config).to_string())
+    }
+
     /// The config for a read that has failed before: the plugin may then try harder.
     fn config_for_attempt(&self, attempt: u32) -> String {
         if attempt == 0 {
@@ -313,7 +332,11 @@ impl Source for PluginSource {
                 let reason = format!("its stream name `{name}` is empty, too long or not unique");
                 return Err(Failure::Internal(reason));
             }
-            streams.push(Stream { name, quota_key });
+            streams.push(Stream {
+                name,
+                quota_key,
+                since_ms: None,
+            });
         }
         Ok(streams)
     }
@@ -325,6 +348,7 @@ impl Source for PluginSource {
     ) -> Result<Discovery, Failure> {
         let _slot = self.plugin.sandbox.slot().await;
         let limits = &self.context.limits;
+        let config = self.config_for_start(stream, state.is_empty());
         let setting = Setting {
             function: "discover",
             stream: Some(stream),
@@ -334,12 +358,7 @@ impl Source for PluginSource {
         };
         let mut started = self.start(setting).await?;
         let source = started.world.sluicegate_plugin_source();
-        let call = source.call_discover(
-            &mut started.store,
-            &self.config,
-            &stream.name,
-            self.limits(),
-        );
+        let call = source.call_discover(&mut started.store, &config, &stream.name, self.limits());
         let answer = bounded(&started.wall, call).await;
         let found = self.answer(&started, answer)?;
         let changes = std::mem::take(&mut started.store.data_mut().state).into_changes();

@@ -14,7 +14,7 @@ use super::schema;
 use crate::append_file::sync_directory;
 use crate::error::Error;
 
-const DATABASE: &str = "ledger.db";
+pub(super) const DATABASE: &str = "ledger.db";
 const LOCK: &str = "ledger.lock";
 /// Made when the running program met damage, so that the next start looks closely.
 const SUSPECT: &str = "ledger.suspect";
@@ -234,7 +234,7 @@ impl Home {
                 return Err(Trouble::Damaged(found.replace('\n', "; ")));
             }
         }
-        Ok(())
+        schema::migrate(db, version).map_err(trouble)
     }
 
     fn quarantine(&self) -> Result<PathBuf, Error> {
@@ -292,7 +292,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 }
 
 /// What an error of the database means to an operator.
-fn failure(error: &rusqlite::Error) -> Error {
+pub(super) fn failure(error: &rusqlite::Error) -> Error {
     let help = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "free some space; nothing is lost, the work is repeated",
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {

@@ -244,7 +244,57 @@ pub(super) fn append(db: &Connection, day: i64, keys: &[u128]) -> rusqlite::Resu
     let bytes: Vec<u8> = keys.iter().flat_map(|key| key.to_be_bytes()).collect();
     db.prepare_cached("INSERT INTO identity_fresh (day, keys) VALUES (?1, ?2)")?
         .execute((day, bytes))?;
+    count(db, day, i64::try_from(keys.len()).unwrap_or(i64::MAX))
+}
+
+/// Counts what should be remembered of a day.
+fn count(db: &Connection, day: i64, more: i64) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT INTO identity_count VALUES (?1, ?2)
+         ON CONFLICT (day) DO UPDATE SET remembered = remembered + ?2",
+    )?
+    .execute((day, more))?;
     Ok(())
+}
+
+/// Takes what stands in a day's table as what should be there, beside what is counted.
+pub(super) fn count_anew(db: &Connection, day: i64) -> rusqlite::Result<()> {
+    let rows = stored(db, day)?;
+    count(db, day, rows)
+}
+
+/// How many identities a day's table holds.
+fn stored(db: &Connection, day: i64) -> rusqlite::Result<i64> {
+    match table(db, day)? {
+        Some(table) => db.query_row(&format!("SELECT count(*) FROM \"{table}\""), [], |row| {
+            row.get(0)
+        }),
+        None => Ok(0),
+    }
+}
+
+/// Days that have a count.
+pub(super) fn counted_days(db: &Connection) -> rusqlite::Result<Vec<i64>> {
+    let mut select = db.prepare("SELECT day FROM identity_count")?;
+    let days = select.query_map([], |row| row.get(0))?;
+    days.collect()
+}
+
+/// What should be remembered of each day, and what is.
+pub(super) fn counts(db: &Connection) -> rusqlite::Result<Vec<(i64, i64, i64)>> {
+    let mut select = db.prepare(
+        "SELECT day, remembered,
+         (SELECT coalesce(sum(length(keys)) / 16, 0) FROM identity_fresh AS fresh
+          WHERE fresh.day = identity_count.day)
+         FROM identity_count ORDER BY day",
+    )?;
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let mut counts = Vec::new();
+    for row in rows {
+        let (day, remembered, fresh): (i64, i64, i64) = row?;
+        counts.push((day, remembered, fresh + stored(db, day)?));
+    }
+    Ok(counts)
 }
 
 /// Moves everything fresh to the tables of its days.
@@ -258,9 +308,12 @@ pub(super) fn move_fresh(db: &Connection) -> rusqlite::Result<BTreeMap<i64, Vec<
         ))?;
         let mut insert =
             db.prepare_cached(&format!("INSERT OR IGNORE INTO \"{table}\" VALUES (?1)"))?;
+        let mut repeated = 0;
         for key in keys {
-            insert.execute([key.to_be_bytes()])?;
+            repeated += i64::from(insert.execute([key.to_be_bytes()])? == 0);
         }
+        // What was remembered twice is counted once.
+        count(db, day, -repeated)?;
     }
     db.execute("DELETE FROM identity_fresh", [])?;
     Ok(moved)
@@ -276,8 +329,9 @@ pub(super) fn fresh_day(db: &Connection) -> rusqlite::Result<Option<i64>> {
     .optional()
 }
 
-/// Drops a day's table.
+/// Drops a day's table and its count.
 pub(super) fn drop_day(db: &Connection, day: i64) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM identity_count WHERE day = ?1", [day])?;
     db.execute_batch(&format!("DROP TABLE IF EXISTS \"{}\"", name(day)))
 }
 
@@ -318,6 +372,26 @@ pub(super) fn find(db: &Connection, candidates: &[Candidate]) -> rusqlite::Resul
         }
     }
     Ok(found)
+}
+
+/// Marks those keys that stand in a day's table.
+pub(super) fn mark(
+    db: &Connection,
+    day: i64,
+    keys: &[u128],
+    known: &mut [bool],
+) -> rusqlite::Result<()> {
+    let select = format!("SELECT 1 FROM \"{}\" WHERE key = ?1", name(day));
+    let mut select = db.prepare_cached(&select)?;
+    for (key, known) in keys.iter().zip(known).filter(|(_, known)| !**known) {
+        *known = select.exists([key.to_be_bytes()])?;
+    }
+    Ok(())
+}
+
+/// Every fresh identity.
+pub(super) fn fresh_keys(db: &Connection) -> rusqlite::Result<HashSet<u128>> {
+    Ok(fresh(db)?.into_values().flatten().collect())
 }
 
 fn name(day: i64) -> String {

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use super::write::{TAKEN, taken};
 use super::writer::find_stream;
 use crate::event::StreamKey;
-use crate::ledger::{Counts, Loss, SplitKey, StreamStatus, Taken};
+use crate::ledger::{Counts, Loss, SplitKey, StreamStatus, Taken, Trouble};
 
 /// A stream's state.
 pub(super) fn state(
@@ -43,7 +43,8 @@ pub(super) fn status(db: &Connection, key: &StreamKey) -> rusqlite::Result<Strea
     };
     let mut status = db.query_row(
         "SELECT watermark_ms, read, delivered, duplicates, dropped, dead_lettered,
-         (SELECT count(*) FROM loss WHERE loss.stream = ?1) FROM stream WHERE id = ?1",
+         (SELECT count(*) FROM loss WHERE loss.stream = ?1),
+         listed_ms, trouble_kind, trouble, trouble_since_ms FROM stream WHERE id = ?1",
         [stream],
         progress,
     )?;
@@ -96,6 +97,11 @@ fn least(db: &Connection, stream: i64, column: &str) -> rusqlite::Result<Option<
 }
 
 fn progress(row: &Row<'_>) -> rusqlite::Result<StreamStatus> {
+    let trouble = Trouble {
+        kind: row.get(8)?,
+        reason: row.get(9)?,
+        since_ms: row.get(10)?,
+    };
     Ok(StreamStatus {
         watermark_ms: row.get(0)?,
         counts: Counts {
@@ -106,11 +112,13 @@ fn progress(row: &Row<'_>) -> rusqlite::Result<StreamStatus> {
             dead_lettered: count(row, 5)?,
         },
         lost: count(row, 6)?,
+        listed_ms: row.get(7)?,
+        trouble: Some(trouble).filter(|trouble| !trouble.kind.is_empty()),
         ..StreamStatus::default()
     })
 }
 
-fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(super) fn count(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column)
         .map(|count| u64::try_from(count).unwrap_or(0))
 }
@@ -128,17 +136,43 @@ pub(super) fn losses(db: &Connection, limit: usize) -> rusqlite::Result<Vec<Loss
         "SELECT tenant, stream.stream, split, since_ms, until_ms, reason, declared_ms
          FROM loss JOIN stream ON stream.id = loss.stream ORDER BY loss.seq DESC LIMIT ?1",
     )?;
-    let rows = select.query_map([signed(limit)], |row| {
-        Ok(Loss {
-            stream: stream_key(row, 0)?,
-            split: Some(row.get::<_, String>(2)?).filter(|split| !split.is_empty()),
-            since_ms: row.get(3)?,
-            until_ms: row.get(4)?,
-            reason: row.get(5)?,
-            declared_ms: row.get(6)?,
-        })
-    })?;
+    let rows = select.query_map([signed(limit)], loss)?;
     rows.collect()
+}
+
+/// Declared losses of a stream that touch a stretch of time, newest first.
+pub(super) fn losses_of(
+    db: &Connection,
+    stream: &StreamKey,
+    (since_ms, until_ms): (i64, i64),
+    limit: usize,
+) -> rusqlite::Result<Vec<Loss>> {
+    let mut select = db.prepare(
+        "SELECT tenant, stream.stream, split, since_ms, until_ms, reason, declared_ms
+         FROM loss JOIN stream ON stream.id = loss.stream
+         WHERE tenant = ?1 AND stream.stream = ?2 AND until_ms >= ?3 AND since_ms < ?4
+         ORDER BY loss.seq DESC LIMIT ?5",
+    )?;
+    let key = (
+        &stream.tenant,
+        &stream.stream,
+        since_ms,
+        until_ms,
+        signed(limit),
+    );
+    let rows = select.query_map(key, loss)?;
+    rows.collect()
+}
+
+fn loss(row: &Row<'_>) -> rusqlite::Result<Loss> {
+    Ok(Loss {
+        stream: stream_key(row, 0)?,
+        split: Some(row.get::<_, String>(2)?).filter(|split| !split.is_empty()),
+        since_ms: row.get(3)?,
+        until_ms: row.get(4)?,
+        reason: row.get(5)?,
+        declared_ms: row.get(6)?,
+    })
 }
 
 /// Splits in quarantine.
@@ -162,13 +196,13 @@ pub(super) fn quarantine(
     rows.collect()
 }
 
-fn stream_key(row: &Row<'_>, at: usize) -> rusqlite::Result<StreamKey> {
+pub(super) fn stream_key(row: &Row<'_>, at: usize) -> rusqlite::Result<StreamKey> {
     Ok(StreamKey::new(
         row.get_ref(at)?.as_str()?,
         row.get_ref(at + 1)?.as_str()?,
     ))
 }
 
-fn signed(limit: usize) -> i64 {
+pub(super) fn signed(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -5,8 +5,10 @@
 
 use rusqlite::Connection;
 
+use super::identities;
+
 /// The version of the tables below, kept in `user_version`.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// `SLGC` in `application_id`: tells a ledger from other databases.
 pub(super) const APPLICATION: i64 = 0x534c_4743;
@@ -19,6 +21,7 @@ pub(super) const APPLICATION: i64 = 0x534c_4743;
 ///
 /// `identity_fresh` holds identities as they were committed; when it has grown they are moved, sorted, to
 /// the table of their day (`identity_day_20777`: days since 1970), which is dropped whole in the end.
+/// `identity_count` says how many there should be of each day, so that `audit` notices missing rows.
 const TABLES: &str = "
 CREATE TABLE stream (
     id INTEGER PRIMARY KEY,
@@ -30,6 +33,10 @@ CREATE TABLE stream (
     duplicates INTEGER NOT NULL DEFAULT 0,
     dropped INTEGER NOT NULL DEFAULT 0,
     dead_lettered INTEGER NOT NULL DEFAULT 0,
+    listed_ms INTEGER,
+    trouble_kind TEXT NOT NULL DEFAULT '',
+    trouble TEXT NOT NULL DEFAULT '',
+    trouble_since_ms INTEGER NOT NULL DEFAULT 0,
     UNIQUE (tenant, stream)
 ) STRICT;
 
@@ -87,6 +94,25 @@ CREATE TABLE identity_fresh (
     day INTEGER NOT NULL,
     keys BLOB NOT NULL
 ) STRICT;
+
+CREATE TABLE identity_count (
+    day INTEGER PRIMARY KEY,
+    remembered INTEGER NOT NULL
+) STRICT;
+";
+
+/// From the tables of version 1; the counts of days that have passed are taken as they stand.
+const SECOND: &str = "
+ALTER TABLE stream ADD COLUMN listed_ms INTEGER;
+ALTER TABLE stream ADD COLUMN trouble_kind TEXT NOT NULL DEFAULT '';
+ALTER TABLE stream ADD COLUMN trouble TEXT NOT NULL DEFAULT '';
+ALTER TABLE stream ADD COLUMN trouble_since_ms INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE identity_count (
+    day INTEGER PRIMARY KEY,
+    remembered INTEGER NOT NULL
+) STRICT;
+INSERT INTO identity_count
+    SELECT day, sum(length(keys)) / 16 FROM identity_fresh GROUP BY day;
 ";
 
 /// Makes the tables in an empty database.
@@ -95,11 +121,27 @@ pub(super) fn create(db: &Connection) -> rusqlite::Result<()> {
     db.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} {ids} COMMIT;"))
 }
 
+/// Brings the tables of an earlier version to this one, in one transaction.
+pub(super) fn migrate(db: &Connection, version: i64) -> rusqlite::Result<()> {
+    if version >= VERSION {
+        return Ok(());
+    }
+    let transaction = db.unchecked_transaction()?;
+    db.execute_batch(SECOND)?;
+    for day in identities::days(db)? {
+        identities::count_anew(db, day)?;
+    }
+    db.execute_batch(&format!("PRAGMA user_version = {VERSION}"))?;
+    transaction.commit()
+}
+
 /// Settings of the writing connection.
 ///
 /// The log is checkpointed every 4,000 pages (16 MB), four times the default: fewer syncs of the
-/// database while it catches up, and still under a second of replay after a crash.
+/// database while it catches up, and still under a second of replay after a crash. Whoever else
+/// writes is an operator's command: it holds the database for milliseconds.
 pub(super) const WRITER: &str = "
+PRAGMA busy_timeout = 10000;
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 PRAGMA cache_size = -16384;
@@ -113,4 +155,11 @@ pub(super) const READER: &str = "
 PRAGMA query_only = ON;
 PRAGMA cache_size = -2048;
 PRAGMA busy_timeout = 10000;
+";
+
+/// Settings of an operator's writing connection; the journal is the collector's to choose.
+pub(super) const BY_HAND: &str = "
+PRAGMA busy_timeout = 10000;
+PRAGMA synchronous = FULL;
+PRAGMA wal_autocheckpoint = 4000;
 ";

@@ -110,6 +110,7 @@ async fn a_discovery_is_committed_with_its_state_and_twice_does_nothing() {
         oldest_undelivered_ms: Some(10),
         next_expiry_ms: Some(90),
         watermark_ms: Some(5),
+        listed_ms: Some(60),
         ..StreamStatus::default()
     };
     assert_eq!(status, expected);
@@ -394,9 +395,9 @@ async fn a_newer_ledger_and_a_foreign_database_are_refused() {
             .unwrap();
     };
     let refusal = || SqliteLedger::open(&directory.path().join("state"), HORIZON).unwrap_err();
-    change("PRAGMA user_version = 2");
+    change("PRAGMA user_version = 3");
     assert!(refusal().what.contains("newer sluicegate"), "{}", refusal());
-    change("PRAGMA user_version = 1; PRAGMA application_id = 1");
+    change("PRAGMA user_version = 2; PRAGMA application_id = 1");
     assert!(refusal().what.contains("another program"), "{}", refusal());
     assert!(!directory.path().join("state/quarantine").exists());
 }

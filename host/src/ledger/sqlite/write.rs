@@ -9,7 +9,8 @@ use super::identities::Mask;
 use super::writer::Store;
 use crate::event::StreamKey;
 use crate::ledger::{
-    Commit, Counts, Found, Loss, MARGIN_MS, Setback, Split, SplitKey, Taken, day, day_is_over,
+    Commit, Counts, Found, Loss, MARGIN_MS, Setback, Split, SplitKey, Taken, Trouble, day,
+    day_is_over,
 };
 
 /// Waiting splits that become ready in one `take`; more of them wait for the next one.
@@ -67,6 +68,10 @@ pub(super) fn discovered(
         )?
         .execute((stream, watermark_ms))?;
     }
+    db.prepare_cached(
+        "UPDATE stream SET listed_ms = ?2, trouble_kind = '', trouble = '' WHERE id = ?1",
+    )?
+    .execute((stream, now_ms))?;
     for gap in found.gaps {
         declare(
             db,
@@ -78,6 +83,23 @@ pub(super) fn discovered(
         )?;
     }
     Ok(new as u64)
+}
+
+/// Notes that a stream cannot be listed.
+pub(super) fn troubled(
+    store: &mut Store,
+    key: &StreamKey,
+    trouble: &Trouble,
+) -> rusqlite::Result<()> {
+    let stream = store.stream(key)?;
+    store
+        .db
+        .prepare_cached(
+            "UPDATE stream SET trouble_kind = ?2, trouble = ?3, trouble_since_ms =
+             CASE WHEN trouble_kind = ?2 THEN trouble_since_ms ELSE ?4 END WHERE id = ?1",
+        )?
+        .execute((stream, &trouble.kind, &trouble.reason, trouble.since_ms))?;
+    Ok(())
 }
 
 /// Marks splits that are due as being read.
@@ -274,7 +296,7 @@ fn lose(
 }
 
 /// Writes a loss down, once.
-fn declare(db: &Connection, stream: i64, loss: &Loss) -> rusqlite::Result<()> {
+pub(super) fn declare(db: &Connection, stream: i64, loss: &Loss) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT INTO loss (stream, split, since_ms, until_ms, reason, declared_ms)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",

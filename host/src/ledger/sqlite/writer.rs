@@ -146,10 +146,11 @@ impl Store {
         if self.fresh_day.is_some_and(&over) {
             self.move_fresh()?;
         }
-        for day in identities::days(&self.db)?
-            .into_iter()
-            .filter(|day| over(*day))
-        {
+        let mut days = identities::days(&self.db)?;
+        days.extend(identities::counted_days(&self.db)?);
+        days.sort_unstable();
+        days.dedup();
+        for day in days.into_iter().filter(|day| over(*day)) {
             identities::drop_day(&self.db, day)?;
             self.changes.push(Change::Dropped(day));
         }
