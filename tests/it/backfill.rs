@@ -44,16 +44,14 @@ fn ids(path: &Path) -> BTreeSet<String> {
 
 #[test]
 fn a_range_is_delivered_again_beside_the_running_collector() {
-    let office = Simulated::start(Office::builder(501).blobs(200).events_per_blob(3));
+    let office = Office::builder(501).blobs(200).events_per_blob(3);
+    let office = Simulated::start(office.span(Duration::from_hours(6 * 24)));
     let folder = folder();
     let pipeline = Pipeline::o365("kept", &office);
     let file = folder.path().join("kept.ndjson");
     let running = pipeline.give(sluicegate(&folder).args("run")).start();
     let all = 600;
-    while std::fs::read(&file).map_or(0, |bytes| {
-        bytes.iter().filter(|byte| **byte == b'\n').count()
-    }) < all
-    {
+    while std::fs::read_to_string(&file).map_or(0, |text| text.lines().count()) < all {
         assert!(!running.ends_within(Duration::from_millis(100)));
     }
     let ((since_ms, since), (until_ms, until)) = (hours_ago(&office, 72), hours_ago(&office, 24));

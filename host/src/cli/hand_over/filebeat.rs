@@ -149,9 +149,9 @@ mod tests {
     const TENANT: &str = "11111111-2222-3333-4444-555555555555";
 
     fn entry(id: u64, kind: &str, seconds: i64) -> String {
-        let value = format!(
-            r#"{{"ttl":0,"updated":[281470681743360,18446744011573954816],"cursor":{{"timestamp":[281470682233360,{seconds}],"line":3}}}}"#
-        );
+        const UPDATED: &str = "[281470681743360,18446744011573954816]";
+        let cursor = format!(r#"{{"timestamp":[281470682233360,{seconds}],"line":3}}"#);
+        let value = format!(r#"{{"ttl":0,"updated":{UPDATED},"cursor":{cursor}}}"#);
         format!(
             "{{\"op\":\"set\",\"id\":{id}}}\n{{\"k\":\"o365audit::{TENANT}::{kind}\",\"v\":{value}}}\n"
         )
@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn the_log_goes_on_where_the_snapshot_ends() {
-        let older = r#"[{"_key":"o365audit::my-id::fabrikam.example::DLP.All","cursor":{"timestamp":"2026-05-02T10:14:00.5Z"}},
+        let older = r#"[{"_key":"o365audit::my-id::fabrikam.example::DLP.All",
+             "cursor":{"timestamp":"2026-05-02T10:14:00.5Z"}},
             {"_key":"filebeat::logs::native::1-2","offset":4}]"#;
         let log = [
             entry(7, "Audit.Exchange", 1_600_000_000),

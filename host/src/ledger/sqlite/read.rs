@@ -36,9 +36,10 @@ pub(super) fn position(db: &Connection, name: &str) -> rusqlite::Result<Option<u
 
 /// How a stream stands.
 pub(super) fn status(db: &Connection, key: &StreamKey) -> rusqlite::Result<StreamStatus> {
-    // One transaction, so that the figures belong together.
-    let db = db.unchecked_transaction()?;
-    let Some(stream) = find_stream(&db, key)? else {
+    // One transaction, so that the figures belong together; the caller's, where it has begun one.
+    let own = db.is_autocommit().then(|| db.unchecked_transaction());
+    let _own = own.transpose()?;
+    let Some(stream) = find_stream(db, key)? else {
         return Ok(StreamStatus::default());
     };
     let mut status = db.query_row(
@@ -66,7 +67,7 @@ pub(super) fn status(db: &Connection, key: &StreamKey) -> rusqlite::Result<Strea
         |row| count(row, 0),
     )?;
     status.discovered = status.discovered.saturating_sub(status.quarantined);
-    let least = |column: &str| least(&db, stream, column);
+    let least = |column: &str| least(db, stream, column);
     status.oldest_undelivered_ms = least("created_ms")?;
     status.next_expiry_ms = least("expires_ms")?;
     status.next_due_ms = db.query_row(

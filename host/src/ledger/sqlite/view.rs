@@ -288,6 +288,9 @@ pub(super) fn missing(directory: &Path) -> Error {
         )
 }
 
+/// Hexadecimal digits.
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 fn immutable(path: &Path, flags: OpenFlags) -> rusqlite::Result<(Connection, Result<(), Error>)> {
     let mut uri = String::from("file:");
     for byte in path.as_os_str().as_encoded_bytes() {
@@ -296,7 +299,12 @@ fn immutable(path: &Path, flags: OpenFlags) -> rusqlite::Result<(Connection, Res
             b'/' | b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
                 uri.push(char::from(*byte));
             }
-            _ => uri.push_str(&format!("%{byte:02x}")),
+            _ => {
+                uri.push('%');
+                uri.extend(
+                    [byte >> 4, byte & 15].map(|half| char::from(DIGITS[usize::from(half)])),
+                );
+            }
         }
     }
     uri.push_str("?immutable=1");
