@@ -2,7 +2,8 @@
 //!
 //! Promises, for each limiter: never more permits alive than allowed; never more grants in any
 //! sliding minute than the budget; listing before content, and first come first served within each.
-//! A complaint (429 and its kin) halves the rate and stops everything for as long as it asks.
+//! A complaint (429 and its kin) stops everything for as long as it asks; complaints that come close together also
+//! halve the rate, which grows back step by step.
 //! Waiting goes through tokio's timer, so tests live through hours in no time.
 
 use std::collections::VecDeque;
@@ -23,15 +24,21 @@ const FLOOR_PER_MINUTE: f64 = 10.0;
 /// So often without a complaint the rate grows by a step.
 const RECOVERY_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A step is this share of the budget: from half to whole in 100 s.
-const RECOVERY_SHARE: f64 = 0.05;
+/// A step is this share of the budget: from half to whole in 50 s.
+const RECOVERY_SHARE: f64 = 0.1;
+
+/// After so many requests without a complaint the next one stands alone: services refuse one request in a hundred on
+/// their bad days, and a rate that is halved each time would come to nothing. We are too fast when complaints come
+/// closer than this.
+const ALONE_AFTER: u32 = 50;
 
 /// A complaint is obeyed for at least and at most so long, whatever it says: zero would be a busy loop,
 /// ten years an outage by one wrong header.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hours(1));
 
-/// Without a `Retry-After` the pause doubles from the shortest up to this.
-const LONGEST_GUESS: Duration = Duration::from_mins(1);
+/// Without a `Retry-After` the pause doubles from the first to the second while complaints come close together; each is
+/// between half and the whole of that, so that those who were refused together do not come back together.
+const GUESS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
 
 /// Who goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +66,12 @@ struct State {
     rate: f64,
     /// The last complaint's end, or the last step of recovery.
     recovered_at: Instant,
-    /// When the rate was last halved.
-    halved_at: Option<Instant>,
-    /// Complaints without a recovery between them.
+    /// When the upstream last complained.
+    complained_at: Option<Instant>,
+    /// Complaints that came close together.
     complaints: u32,
+    /// Requests granted since the last complaint.
+    granted: u32,
     paused_until: Option<Instant>,
     high: VecDeque<Arc<Notify>>,
     normal: VecDeque<Arc<Notify>>,
@@ -94,8 +103,9 @@ impl Limiter {
             grants: VecDeque::new(),
             rate: budget,
             recovered_at: Instant::now(),
-            halved_at: None,
+            complained_at: None,
             complaints: 0,
+            granted: 0,
             paused_until: None,
             high: VecDeque::new(),
             normal: VecDeque::new(),
@@ -135,9 +145,13 @@ impl Limiter {
         }
     }
 
-    /// The upstream complained, about no request in particular. See [`Permit::throttled`].
-    pub fn throttled(&self, retry_after: Option<Duration>) {
-        self.lock().throttled(retry_after, Instant::now());
+    /// The upstream complained about a request that was granted at this time: nothing is granted for `retry_after`,
+    /// within reason, and the rate is halved if it has complained a short while ago.
+    ///
+    /// Requests that were in flight together complain together; that is one complaint, so of those that were granted
+    /// before the last one only the pause counts.
+    pub fn throttled(&self, retry_after: Option<Duration>, granted_at: Instant) {
+        self.lock().throttled(retry_after, granted_at);
     }
 
     /// Grants a minute at the moment; the budget unless the upstream complained.
@@ -166,13 +180,9 @@ impl Limiter {
 }
 
 impl Permit {
-    /// The upstream complained about this request: the rate is halved and nothing is granted for
-    /// `retry_after`, within reason.
-    ///
-    /// Requests that were in flight together complain together; that is one complaint, so one that was
-    /// granted before the last halving does not halve again.
-    pub fn throttled(&self, retry_after: Option<Duration>) {
-        lock(&self.shared).throttled(retry_after, self.granted_at);
+    /// When it was granted.
+    pub fn granted_at(&self) -> Instant {
+        self.granted_at
     }
 }
 
@@ -261,6 +271,7 @@ impl State {
         }
         self.grants.push_back(now);
         self.in_flight += 1;
+        self.granted = self.granted.saturating_add(1);
         Turn::Granted(now)
     }
 
@@ -288,19 +299,25 @@ impl State {
     fn throttled(&mut self, retry_after: Option<Duration>, granted_at: Instant) {
         let now = Instant::now();
         self.recover(now);
-        if self
-            .halved_at
-            .is_none_or(|halved_at| granted_at > halved_at)
-        {
-            self.rate = (self.rate / 2.0).max(FLOOR_PER_MINUTE.min(self.budget));
-            self.halved_at = Some(now);
+        if self.complained_at.is_none_or(|last| granted_at > last) {
+            if self.granted >= ALONE_AFTER {
+                self.complaints = 0;
+            } else {
+                self.rate = (self.rate / 2.0).max(FLOOR_PER_MINUTE.min(self.budget));
+            }
             self.complaints = self.complaints.saturating_add(1);
+            self.complained_at = Some(now);
+            self.granted = 0;
         }
-        let pause = retry_after.unwrap_or_else(|| {
-            let doublings = self.complaints.saturating_sub(1).min(16);
-            (PAUSE.0 * 2_u32.pow(doublings)).min(LONGEST_GUESS)
-        });
-        let until = now + pause.clamp(PAUSE.0, PAUSE.1);
+        let pause = retry_after.map_or_else(
+            || {
+                let doublings = self.complaints.saturating_sub(1).min(16);
+                let full = (GUESS.0 * 2_u32.pow(doublings)).min(GUESS.1);
+                full.mul_f64(0.5 + fastrand::f64() / 2.0)
+            },
+            |asked| asked.clamp(PAUSE.0, PAUSE.1),
+        );
+        let until = now + pause;
         self.paused_until = self.paused_until.max(Some(until));
         // Silence while nothing is asked is no recovery.
         self.recovered_at = self.recovered_at.max(until);

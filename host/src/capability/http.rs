@@ -289,6 +289,7 @@ impl Outgoing {
         loop {
             let token = self.attach(&mut parts.headers).await?;
             let permits = self.permits().await;
+            let granted_at = permits.0.granted_at();
             let request = Request::from_parts(parts.clone(), Full::new(body.clone()));
             FIRST_REQUEST.get_or_init(|| STARTED.get_or_init(Instant::now).elapsed());
             self.egress.requests.fetch_add(1, Ordering::Relaxed);
@@ -313,7 +314,7 @@ impl Outgoing {
                 continue;
             }
             let body = body::Guard::new(response.into_parts(), self.response_bytes, IDLE, permits);
-            return self.watch(body).await;
+            return self.watch(body, granted_at).await;
         }
     }
 
@@ -338,15 +339,21 @@ impl Outgoing {
     }
 
     /// Slows down when the answer says that we are too fast.
-    async fn watch(&self, body: body::Guard) -> Result<Response<WasiBody>, HttpError> {
+    async fn watch(
+        &self,
+        body: body::Guard,
+        granted_at: Instant,
+    ) -> Result<Response<WasiBody>, HttpError> {
         let wait = retry_after(body.headers(), self.egress.clock.now_ms());
         match body.status() {
-            StatusCode::TOO_MANY_REQUESTS => self.limiter.throttled(wait),
-            StatusCode::SERVICE_UNAVAILABLE if wait.is_some() => self.limiter.throttled(wait),
+            StatusCode::TOO_MANY_REQUESTS => self.limiter.throttled(wait, granted_at),
+            StatusCode::SERVICE_UNAVAILABLE if wait.is_some() => {
+                self.limiter.throttled(wait, granted_at);
+            }
             StatusCode::FORBIDDEN => {
                 let (response, words) = body.peek(ERROR_BODY_BYTES).await?;
                 if memchr::memmem::find(&words, b"AF429").is_some() {
-                    self.limiter.throttled(wait);
+                    self.limiter.throttled(wait, granted_at);
                 }
                 return Ok(response);
             }

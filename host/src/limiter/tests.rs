@@ -112,7 +112,7 @@ async fn a_complaint_halves_once_pauses_and_recovers_in_steps() {
     }
     advance(Duration::from_secs(1)).await;
     for permit in &permits {
-        permit.throttled(Some(Duration::from_secs(30)));
+        limiter.throttled(Some(Duration::from_secs(30)), permit.granted_at);
     }
     let check = |expected: f64| {
         let rate = limiter.requests_per_minute();
@@ -125,11 +125,11 @@ async fn a_complaint_halves_once_pauses_and_recovers_in_steps() {
     assert_eq!((next.granted_at - start).as_secs(), 30);
     check(500.0);
     advance(Duration::from_secs(10)).await;
-    check(550.0);
-    advance(Duration::from_secs(35)).await;
-    check(700.0);
-    next.throttled(None);
-    check(350.0);
+    check(600.0);
+    advance(Duration::from_secs(25)).await;
+    check(800.0);
+    limiter.throttled(None, next.granted_at);
+    check(400.0);
     advance(Duration::from_secs(1000)).await;
     check(1000.0);
 }
@@ -140,10 +140,9 @@ async fn retry_after_is_obeyed_within_reason() {
         (Some(Duration::ZERO), 1),
         (Some(Duration::from_secs(17)), 17),
         (Some(Duration::from_hours(24 * 3_650)), 3_600),
-        (None, 1),
     ] {
         let limiter = Limiter::new(1000, 100);
-        limiter.throttled(asked);
+        limiter.throttled(asked, Instant::now());
         let start = Instant::now();
         drop(limiter.acquire(Priority::High).await);
         assert_eq!(start.elapsed().as_secs(), obeyed, "{asked:?}");
@@ -153,15 +152,41 @@ async fn retry_after_is_obeyed_within_reason() {
 #[tokio::test(start_paused = true)]
 async fn complaints_without_a_time_pause_longer_and_longer() {
     let limiter = Limiter::new(1000, 100);
-    let mut pauses = Vec::new();
-    for _ in 0..8 {
-        limiter.acquire(Priority::Normal).await.throttled(None);
-        pauses.push(limiter.pause().as_secs());
+    for full_ms in [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
+        let granted_at = limiter.acquire(Priority::Normal).await.granted_at;
+        limiter.throttled(None, granted_at);
+        let pause = limiter.pause().as_millis();
+        assert!(
+            (full_ms / 2..=full_ms).contains(&pause),
+            "{pause} of {full_ms}"
+        );
         // Time that passes between grant and complaint, so that each is a complaint of its own.
         sleep(limiter.pause() + Duration::from_millis(1)).await;
     }
-    assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
     assert!(limiter.requests_per_minute() >= FLOOR_PER_MINUTE);
+}
+
+/// Requests a second with `budget` a minute, when each of `one_in` requests is refused.
+async fn throughput(budget: u32, one_in: usize) -> f64 {
+    let limiter = Limiter::new(budget, 100);
+    let start = Instant::now();
+    for number in 1..=20_000_usize {
+        let permit = limiter.acquire(Priority::Normal).await;
+        if number.is_multiple_of(one_in) {
+            sleep(Duration::from_millis(1)).await;
+            limiter.throttled(None, permit.granted_at);
+        }
+    }
+    20_000.0 / start.elapsed().as_secs_f64()
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_refusal_in_a_hundred_hardly_slows_down_and_many_do() {
+    let undisturbed = throughput(2_000, usize::MAX).await;
+    let seldom = throughput(2_000, 100).await;
+    assert!(seldom > 0.8 * undisturbed, "{seldom} of {undisturbed}");
+    let often = throughput(2_000, 10).await;
+    assert!(often < 0.3 * undisturbed, "{often} of {undisturbed}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -198,7 +223,7 @@ proptest! {
                 let limiter = limiter.clone();
                 tokio::spawn(async move {
                     sleep(Duration::from_millis(at_ms)).await;
-                    limiter.throttled(Some(Duration::from_secs(retry_after)));
+                    limiter.throttled(Some(Duration::from_secs(retry_after)), Instant::now());
                 });
             }
             let grants = run(&limiter, requests, Duration::from_millis(held_ms)).await;
