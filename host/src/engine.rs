@@ -11,6 +11,8 @@
 mod reads;
 mod storm;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -40,6 +42,10 @@ const ONCE_FAILURES: u32 = 5;
 
 /// Longest single wait that `--once` sits out before it gives a stream up.
 const ONCE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long calls under way may go on after a stop. A slow answer is not worth waiting for: what is not committed is
+/// done again, from the ledger's word, by the next run.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// One tenant of a pipeline.
 pub struct Tenant {
@@ -207,9 +213,10 @@ impl Shared {
             if self.engine.stop.is_cancelled() {
                 return;
             }
-            match self.source.streams().await {
-                Ok(streams) => break streams,
-                Err(failure) => {
+            match self.unless_stopped(self.source.streams()).await {
+                None => return,
+                Some(Ok(streams)) => break streams,
+                Some(Err(failure)) => {
                     self.report(None, &failure);
                     if !self.wait_or_give_up(None, &failure, &mut failures).await {
                         return;
@@ -250,6 +257,18 @@ impl Shared {
         tokio::select! {
             () = tokio::time::sleep(wait) => true,
             () = self.engine.stop.cancelled() => false,
+        }
+    }
+
+    /// The answer of a call, or `None` where the run has stopped and the call does not end soon.
+    async fn unless_stopped<T>(&self, call: impl Future<Output = T>) -> Option<T> {
+        let late = async {
+            self.engine.stop.cancelled().await;
+            tokio::time::sleep(STOP_PATIENCE).await;
+        };
+        tokio::select! {
+            answer = call => Some(answer),
+            () = late => None,
         }
     }
 

@@ -145,6 +145,7 @@ impl Transform {
         Ok(Mapper {
             transform: PluginTransform::new(plugin, config, limits, runtime.clock.clone())?,
             agents: agents.then(UserAgents::default),
+            nobody: "".into(),
         })
     }
 }
@@ -153,11 +154,13 @@ impl Transform {
 struct Mapper {
     transform: PluginTransform,
     agents: Option<UserAgents>,
+    /// The records are of no tenant in particular.
+    nobody: Arc<str>,
 }
 
 impl Mapper {
     async fn map(&self, records: &[Event]) -> Result<Vec<Transformed>, Error> {
-        let applied = self.transform.apply(records).await;
+        let applied = self.transform.apply(&self.nobody, records).await;
         let mut answers = applied.map_err(|failure| Error::internal(failure.to_string()))?;
         let Some(agents) = &self.agents else {
             return Ok(answers);

@@ -26,10 +26,6 @@ const TAKE: usize = 128;
 /// Splits that expire within this time are read before all others.
 const URGENT_MS: i64 = 12 * 60 * 60 * 1_000;
 
-/// How long reads under way may go on after a stop. They can hand over no more by then; a slow answer is not
-/// worth waiting for.
-const STOP_PATIENCE: Duration = Duration::from_secs(3);
-
 /// How often a stream without work looks again, in case a wake-up was for work that is not due yet.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -104,15 +100,8 @@ impl Reads {
         }
         self.put_back().await;
         let running = async { while self.running.join_next().await.is_some() {} };
-        let late = async {
-            self.shared.engine.stop.cancelled().await;
-            tokio::time::sleep(STOP_PATIENCE).await;
-        };
-        // What is dropped here waits for the network; it is read again, from the ledger's word, by the next run.
-        tokio::select! {
-            () = running => {}
-            () = late => {}
-        }
+        // What is dropped here waits for the network, and can hand over no more.
+        self.shared.unless_stopped(running).await;
     }
 
     async fn refill(&mut self) {

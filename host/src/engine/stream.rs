@@ -16,6 +16,10 @@ use crate::source::{Discovery, Failure, Next, Stream};
 /// Shortest wait between two listings that found nothing more to list, whatever the plugin asks for.
 const LISTING_EVERY: Duration = Duration::from_secs(1);
 
+/// So often in a row a plugin may ask to be called again at once without having found anything new. A week's backlog
+/// of an empty feed takes a few dozen calls.
+const UNPRODUCTIVE: u32 = 1_000;
+
 /// Lists and reads a stream until the run ends.
 pub(super) async fn run(shared: Arc<Shared>, mut stream: Stream) {
     let key = StreamKey::new(&shared.id, &stream.name);
@@ -60,10 +64,27 @@ async fn list(
     listed: watch::Sender<bool>,
 ) {
     let mut failures = 0;
+    let mut unproductive = 0;
     while shared.unpaused().await {
-        match discover(shared, stream, key).await {
+        // What is dropped here has committed nothing, or all; the next run goes on from there.
+        let Some(answer) = shared.unless_stopped(discover(shared, stream, key)).await else {
+            break;
+        };
+        let answer = answer.and_then(|(next, new)| {
+            unproductive = if new == 0 { unproductive + 1 } else { 0 };
+            if next == Next::Again && unproductive >= UNPRODUCTIVE {
+                unproductive = 0;
+                return Err(Failure::Internal(format!(
+                    "it asked {UNPRODUCTIVE} times in a row to list again at once and found nothing"
+                )));
+            }
+            Ok(next)
+        });
+        match answer {
             Ok(next) => {
-                failures = 0;
+                if unproductive == 0 || next != Next::Again {
+                    failures = 0;
+                }
                 found.notify_one();
                 let wait = match next {
                     Next::Again => continue,
@@ -115,8 +136,13 @@ async fn note(shared: &Shared, key: &StreamKey, failure: &Failure) {
     }
 }
 
-/// One listing, committed with its state before anything of it is read.
-async fn discover(shared: &Arc<Shared>, stream: &Stream, key: &StreamKey) -> Result<Next, Failure> {
+/// One listing, committed with its state before anything of it is read: when to list again, and how many splits are
+/// new.
+async fn discover(
+    shared: &Arc<Shared>,
+    stream: &Stream,
+    key: &StreamKey,
+) -> Result<(Next, u64), Failure> {
     let ledger = &shared.engine.ledger;
     let trouble = |error: crate::error::Error| Failure::Retry {
         after: None,
@@ -148,9 +174,10 @@ async fn discover(shared: &Arc<Shared>, stream: &Stream, key: &StreamKey) -> Res
     lost.iter().for_each(|loss| shared.declare(loss));
     // With nothing new and the same state the next call would do the same again, for ever and at full speed.
     let stuck = next == Next::Again && new == 0 && unchanged;
-    Ok(if stuck {
+    let next = if stuck {
         Next::At(shared.engine.clock.now_ms())
     } else {
         next
-    })
+    };
+    Ok((next, new))
 }

@@ -18,8 +18,8 @@ use crate::sandbox::{Call, Limits, WallBudget, explain};
 use crate::source::Failure;
 use crate::stage::{Stage, Staged};
 
-/// Instances kept for the next batch. A transform is pure, so an instance may serve many calls; one that trapped is
-/// thrown away.
+/// Instances kept for the next batch of the same tenant. A transform is pure, so an instance may serve many calls; one
+/// that trapped is thrown away, and none that has seen one tenant's events is given another's.
 const KEPT: usize = 8;
 
 /// Largest buffer that is kept for the next batch; usual batches are smaller.
@@ -43,6 +43,8 @@ pub enum Transformed {
 }
 
 struct Instance {
+    /// Whose events it has seen.
+    tenant: Arc<str>,
     world: TransformPlugin,
     store: Store<Call>,
     calls: u32,
@@ -84,10 +86,14 @@ impl PluginTransform {
     }
 
     /// Transforms events of one tenant; one answer for each.
-    pub async fn apply(&self, events: &[Event]) -> Result<Vec<Transformed>, Failure> {
+    pub async fn apply(
+        &self,
+        tenant: &Arc<str>,
+        events: &[Event],
+    ) -> Result<Vec<Transformed>, Failure> {
         let _slot = self.plugin.sandbox.slot().await;
-        let mut instance = self.instance().await?;
         let wall = WallBudget::start(self.limits.wall);
+        let mut instance = self.instance(tenant, &wall).await?;
         let limits = wit_limits(&self.limits, &self.clock);
         let batch = pack(events, std::mem::take(&mut instance.packed));
         let transform = instance.world.sluicegate_plugin_transform();
@@ -101,10 +107,7 @@ impl PluginTransform {
             Some(Err(error)) => {
                 return Err(self.fault(&explain(&error, instance.store.data(), &self.limits)));
             }
-            None => {
-                let seconds = self.limits.wall.as_secs_f64();
-                return Err(self.fault(&format!("it took longer than {seconds} s")));
-            }
+            None => return Err(self.late()),
         };
         let exports::Applied { output, verdicts } = applied;
         if batch.bytes.capacity() <= PACKED_BYTES {
@@ -121,12 +124,18 @@ impl PluginTransform {
         ))
     }
 
-    async fn instance(&self) -> Result<Instance, Failure> {
-        let kept = self
-            .kept
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop();
+    fn late(&self) -> Failure {
+        let seconds = self.limits.wall.as_secs_f64();
+        self.fault(&format!("it took longer than {seconds} s"))
+    }
+
+    /// The instance that served this tenant last, or a fresh one.
+    async fn instance(&self, tenant: &Arc<str>, wall: &WallBudget) -> Result<Instance, Failure> {
+        let kept = {
+            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            let ours = kept.iter().rposition(|kept| kept.tenant == *tenant);
+            ours.map(|index| kept.remove(index))
+        };
         if let Some(mut instance) = kept {
             self.plugin.sandbox.rearm(&mut instance.store, &self.limits);
             return Ok(instance);
@@ -140,22 +149,29 @@ impl PluginTransform {
             ..bare(&self.clock)
         };
         let mut store = self.plugin.sandbox.store(call, &self.limits);
-        match pre.instantiate_async(&mut store).await {
-            Ok(world) => Ok(Instance {
+        match bounded(wall, pre.instantiate_async(&mut store)).await {
+            Some(Ok(world)) => Ok(Instance {
+                tenant: tenant.clone(),
                 world,
                 store,
                 calls: 0,
                 packed: Vec::new(),
             }),
-            Err(error) => Err(self.fault(&explain(&error, store.data(), &self.limits))),
+            Some(Err(error)) => Err(self.fault(&explain(&error, store.data(), &self.limits))),
+            None => Err(self.late()),
         }
     }
 
     fn keep(&self, mut instance: Instance) {
         instance.calls += 1;
+        if instance.calls >= CALLS {
+            return;
+        }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if instance.calls < CALLS && kept.len() < KEPT {
-            kept.push(instance);
+        kept.push(instance);
+        if kept.len() > KEPT {
+            // The one that was used longest ago.
+            kept.remove(0);
         }
     }
 
@@ -257,10 +273,10 @@ impl Stage for TransformStage {
     }
 
     async fn apply(&self, batch: Batch) -> Staged {
-        let events = batch.events;
+        let Batch { stream, events } = batch;
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
-            match self.0.apply(&events).await {
+            match self.0.apply(&stream.tenant, &events).await {
                 Ok(answers) => return sort(events, answers),
                 Err(failure) => {
                     tracing::warn!(%failure, "a transform failed; trying again");

@@ -50,7 +50,7 @@ impl Component {
     pub fn map(&self, records: &[Event]) -> Vec<Event> {
         let answers = self
             .runtime
-            .block_on(self.transform.apply(records));
+            .block_on(self.transform.apply(&"bench".into(), records));
         let answers = answers.expect("the component maps these records");
         let events = answers.into_iter().flat_map(|answer| match answer {
             Transformed::Events(events) => events,
