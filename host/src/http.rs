@@ -71,7 +71,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a connection is kept for the next request. Requests come in bursts: what is not used again soon is only
 /// a file and some memory, thousands of times where there are a thousand tenants.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections kept for one host: as many as the usual `in_flight`.
 const IDLE_CONNECTIONS: usize = 32;
 /// Most bytes of a response's head.

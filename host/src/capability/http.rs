@@ -39,7 +39,7 @@ const ERROR_BODY_BYTES: usize = 64 << 10;
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Requests in flight of all tenants together.
-pub const GLOBAL_IN_FLIGHT: usize = 1_024;
+pub const GLOBAL_IN_FLIGHT: usize = 512;
 
 const AGENT: HeaderValue =
     HeaderValue::from_static(concat!("sluicegate/", env!("CARGO_PKG_VERSION")));
