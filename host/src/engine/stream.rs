@@ -137,6 +137,10 @@ async fn discover(shared: &Arc<Shared>, stream: &Stream, key: &StreamKey) -> Res
         splits,
         state,
         watermark_ms,
+        next_ms: match next {
+            Next::Again => None,
+            Next::At(time) => Some(time),
+        },
         gaps,
     };
     let new = ledger
