@@ -19,6 +19,8 @@ const LISTING_EVERY: Duration = Duration::from_secs(1);
 /// Lists and reads a stream until the run ends.
 pub(super) async fn run(shared: Arc<Shared>, mut stream: Stream) {
     let key = StreamKey::new(&shared.id, &stream.name);
+    let engine = &shared.engine;
+    let _at_work = engine.health.begin(key.clone(), engine.clock.now_ms());
     stream.since_ms = handed_over(&shared, &key).await;
     let found = Arc::new(Notify::new());
     let (listed, listing) = watch::channel(false);
