@@ -1,7 +1,7 @@
 //! Measures the ledger: `cargo run --release --example ledger_load -- DIR [IDENTITIES] [BATCH] [DAYS]`.
 //!
 //! Checks and commits identities as the line does, `DAYS` days of them, and prints rates and sizes. The last
-//! lines ask for what is known, restart, and take splits out of a million.
+//! lines ask for what is known, restart, take splits out of a million, and ask how far a thousand tenants are.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sluicegate::error::Error;
 use sluicegate::event::{Identity, StreamKey};
 use sluicegate::ledger::sqlite::SqliteLedger;
-use sluicegate::ledger::{Commit, DAY_MS, Found, Ledger, Split, SplitKey};
+use sluicegate::ledger::{Commit, DAY_MS, Delivered, Found, Ledger, Split, SplitKey};
 
 const HORIZON: Duration = Duration::from_hours(8 * 24);
 
@@ -50,6 +50,7 @@ async fn main() -> Result<(), Error> {
     }
     again(&ledger, &stream, count, batch).await?;
     splits(&ledger, &stream).await?;
+    tenants(&ledger).await?;
     drop(ledger);
     let before = Instant::now();
     let ledger = SqliteLedger::open(directory, HORIZON)?;
@@ -117,9 +118,12 @@ async fn splits(ledger: &SqliteLedger, stream: &StreamKey) -> Result<(), Error> 
         let taken = ledger.take(stream, 10, DAY_MS, 0).await?;
         let delivered = taken
             .into_iter()
-            .map(|taken| SplitKey {
-                stream: stream.clone(),
-                id: taken.split.id,
+            .map(|taken| Delivered {
+                split: SplitKey {
+                    stream: stream.clone(),
+                    id: taken.split.id,
+                },
+                event_ms: Some(0),
             })
             .collect();
         ledger
@@ -139,6 +143,56 @@ async fn splits(ledger: &SqliteLedger, stream: &StreamKey) -> Result<(), Error> 
     let before = Instant::now();
     let status = ledger.status(stream).await?;
     println!("status of {} in {:?}", status.discovered, before.elapsed());
+    Ok(())
+}
+
+/// A thousand tenants with five streams, each with a week of delivered splits and a few that wait.
+async fn tenants(ledger: &SqliteLedger) -> Result<(), Error> {
+    let before = Instant::now();
+    for number in 0..5_000 {
+        let stream = StreamKey::new(
+            &format!("tenant-{}", number / 5),
+            &format!("{}", number % 5),
+        );
+        let split = |created_ms: i64| Split {
+            id: format!("20261120{created_ms:012}$audit_exchange"),
+            payload: vec![b'x'; 200],
+            created_ms,
+            expires_ms: Some(created_ms + 7 * DAY_MS),
+            weight: 1,
+        };
+        let found = Found {
+            splits: (0..200).map(split).collect(),
+            watermark_ms: Some(200),
+            ..Found::default()
+        };
+        let delivered = found.splits[..195].iter().map(|split| Delivered {
+            split: SplitKey {
+                stream: stream.clone(),
+                id: split.id.clone(),
+            },
+            event_ms: Some(0),
+        });
+        let commit = Commit {
+            delivered: delivered.collect(),
+            ..Commit::default()
+        };
+        ledger.discovered(&stream, found, 0).await?;
+        ledger.commit(commit, 0).await?;
+    }
+    println!("5,000 streams of 200 splits in {:?}", before.elapsed());
+    for _ in 0..3 {
+        let before = Instant::now();
+        let streams = ledger.progress().await?;
+        let waiting = streams
+            .iter()
+            .filter(|(_, progress)| progress.oldest.is_some());
+        println!(
+            "how far {} of them are in {:?}",
+            waiting.count(),
+            before.elapsed()
+        );
+    }
     Ok(())
 }
 

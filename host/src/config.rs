@@ -9,6 +9,7 @@
 pub mod auth;
 mod check;
 mod decode;
+pub mod health;
 pub mod http;
 pub mod limits;
 pub mod reference;
@@ -43,6 +44,7 @@ use unit::Period;
 use yaml::Node;
 
 use crate::error::Error;
+use crate::health::Thresholds;
 
 /// One pipeline: a source, stages and sinks.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -62,6 +64,9 @@ pub struct PipelineSection {
     /// What no retry can deliver.
     #[serde(default)]
     pub dead_letter: Part<DeadLetterSection>,
+    /// When a stream counts as unhealthy.
+    #[serde(default)]
+    pub health: Part<health::HealthSection>,
     /// How the host reaches the network.
     #[serde(default)]
     pub http: Part<http::HttpSection>,
@@ -112,6 +117,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The folder for what no retry can deliver.
     pub dead_letter_dir: PathBuf,
+    /// When a stream counts as unhealthy.
+    pub health: Thresholds,
     /// How the host reaches the network.
     pub http: HttpConfig,
     /// How long delivered events are remembered.
@@ -235,6 +242,11 @@ impl PipelineSection {
             .0
             .as_ref()
             .map(|part| part.check(&scope, &root.key("http")));
+        let health = self
+            .health
+            .0
+            .as_ref()
+            .map(|part| part.check(&scope, &root.key("health")));
         let (state_dir, dead_letter_dir) = self.folders(&scope, &name, state_root);
         let period = |key: &str, part: &Option<Part<Period>>, default, bounds| {
             let written = part.as_ref().and_then(|part| part.0).map(|period| period.0);
@@ -251,6 +263,7 @@ impl PipelineSection {
             sinks,
             state_dir,
             dead_letter_dir,
+            health: health.unwrap_or_default(),
             http: http.unwrap_or_default(),
             identity_horizon: period(
                 "identity_horizon",

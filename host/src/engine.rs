@@ -8,6 +8,7 @@
 //! Streams run side by side and fail alone; a tenant's streams share its slots in turn. Wasm, sockets and the real
 //! clock stay outside: they arrive as `Source`, `Line` and `Clock`.
 
+mod judge;
 mod reads;
 mod storm;
 mod stream;
@@ -26,6 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::{SharedClock, millis};
 use crate::event::StreamKey;
+use crate::health::Watch;
 use crate::ledger::{Ledger, Loss};
 use crate::line::Line;
 use crate::schedule;
@@ -65,6 +67,8 @@ pub struct Engine {
     pub line: Arc<Line>,
     /// The time.
     pub clock: SharedClock,
+    /// How its streams are.
+    pub health: Arc<Watch>,
     /// Deliver what is there now, then end.
     pub once: bool,
     /// Cancelled when no more work may be begun.
@@ -171,9 +175,9 @@ impl Engine {
             });
             running.spawn(async move { shared.run().await });
         }
-        let pruning = prune(engine.clone());
+        let (pruning, judging) = (prune(engine.clone()), judge::start(engine.clone()));
         while running.join_next().await.is_some() {}
-        drop((pruning, looking));
+        drop((pruning, looking, judging));
         engine.line.settled().await;
         let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *outcome)

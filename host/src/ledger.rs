@@ -8,6 +8,7 @@
 //! A trait, so that a second backend can serve many machines; nothing here says SQLite.
 
 pub mod memory;
+pub mod progress;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 
 use crate::error::Error;
 use crate::event::{Identity, StreamKey};
+use progress::Progress;
 
 /// A split as the source described it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Split {
 pub struct Taken {
     /// The split.
     pub split: Split,
+    /// When the ledger first knew of it; not known of splits that an older version has found.
+    pub discovered_ms: Option<i64>,
     /// How often reading it has failed so far.
     pub attempts: u32,
     /// Whether it is in quarantine: tried slowly, reported.
@@ -78,6 +82,8 @@ pub struct Found {
     pub state: BTreeMap<String, Option<Vec<u8>>>,
     /// Everything available before this has been listed.
     pub watermark_ms: Option<i64>,
+    /// When the stream is to be listed next; `None` when at once.
+    pub next_ms: Option<i64>,
     /// Stretches that can no longer be listed.
     pub gaps: Vec<Loss>,
 }
@@ -107,13 +113,22 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
+/// A split of which every event is acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// Which.
+    pub split: SplitKey,
+    /// When the earliest of its new events happened; `None` when none was new.
+    pub event_ms: Option<i64>,
+}
+
 /// A piece of the line that every sink has acknowledged.
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// Identities of source events that need not be delivered again, by tenant.
     pub identities: Vec<(StreamKey, Vec<Identity>)>,
     /// Splits of which every event stands in this commit or an earlier one.
-    pub delivered: Vec<SplitKey>,
+    pub delivered: Vec<Delivered>,
     /// Where each sink's durable output ends, such as a file's length; by a name of the sink's choice.
     pub positions: BTreeMap<String, u64>,
     /// What to add to the streams' counts.
@@ -228,6 +243,9 @@ pub trait Ledger: Send + Sync {
     /// How a stream stands.
     async fn status(&self, stream: &StreamKey) -> Result<StreamStatus, Error>;
 
+    /// How far every stream is. Costs little even with thousands of streams and millions of splits.
+    async fn progress(&self) -> Result<Vec<(StreamKey, Progress)>, Error>;
+
     /// Every stream the ledger knows.
     async fn streams(&self) -> Result<Vec<StreamKey>, Error>;
 
@@ -275,4 +293,12 @@ pub fn remembered_since(horizon_ms: i64, now_ms: i64) -> i64 {
 fn forget_at_ms(expires_ms: Option<i64>, settled_ms: i64, horizon_ms: i64) -> i64 {
     let expires_ms = expires_ms.unwrap_or_else(|| settled_ms.saturating_add(horizon_ms));
     expires_ms.saturating_add(MARGIN_MS)
+}
+
+/// The earlier of two times that may be missing.
+fn earlier(one: Option<i64>, other: Option<i64>) -> Option<i64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
 }

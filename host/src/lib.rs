@@ -9,6 +9,7 @@ pub mod dead_letter;
 pub mod engine;
 pub mod error;
 pub mod event;
+pub mod health;
 pub mod http;
 pub mod ledger;
 pub mod limiter;

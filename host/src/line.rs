@@ -10,6 +10,7 @@
 
 mod commit;
 mod deliver;
+pub mod reading;
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -26,10 +27,12 @@ use crate::clock::SharedClock;
 use crate::dead_letter::DeadLetters;
 use crate::error::Error;
 use crate::event::{Batch, Event, Identity, Refused, StreamKey};
-use crate::ledger::{Commit, Counts, Ledger, SplitKey};
+use crate::ledger::{Commit, Counts, Ledger};
+use crate::metrics::lag::{EventLag, Lags};
 use crate::sink::{Positions, Sink};
 use crate::source::Closed;
 use crate::stage::Stage;
+use reading::Reading;
 
 /// Bytes of events between a plugin's `emit` and the commit, for one pipeline. Enough to keep every sink busy while a
 /// commit waits for the disk; small beside the memory bar of 350 MB.
@@ -52,6 +55,7 @@ pub struct Line {
     order: Mutex<Order>,
     committed: watch::Receiver<u64>,
     totals: Arc<Totals>,
+    lags: Arc<Lags>,
     /// How often an emit had to wait for room.
     waited: AtomicU64,
 }
@@ -74,7 +78,9 @@ struct Item {
     batch: Option<Batch>,
     rejected: Vec<Refused>,
     identities: Vec<Identity>,
-    delivered: Option<SplitKey>,
+    /// How late the batch's events became available.
+    lag: Option<EventLag>,
+    delivered: Option<Arc<Reading>>,
     counts: Counts,
     room: OwnedSemaphorePermit,
 }
@@ -135,6 +141,7 @@ impl Line {
         } = parts;
         recover(ledger.as_ref(), &mut sinks, &mut dead_letter, &clock).await?;
         let totals = Arc::new(Totals::default());
+        let lags = Arc::new(Lags::default());
         let senders = sinks
             .into_iter()
             .map(|sink| deliver::start(sink, MAX_ITEMS))
@@ -155,6 +162,7 @@ impl Line {
             }),
             committed,
             totals: totals.clone(),
+            lags: lags.clone(),
             waited: AtomicU64::new(0),
         });
         // The committer must not keep the line alive: the queues close when the last handle is gone.
@@ -163,6 +171,7 @@ impl Line {
             dead_letter,
             clock,
             totals,
+            lags,
             line: Arc::downgrade(&line),
             done,
         };
@@ -174,19 +183,28 @@ impl Line {
         &self.totals
     }
 
+    /// How late events were since the start.
+    pub fn lags(&self) -> &Lags {
+        &self.lags
+    }
+
     /// How often an emit had to wait for room.
     pub fn waited(&self) -> u64 {
         self.waited.load(Ordering::Relaxed)
     }
 
-    /// Takes a batch over, waiting while the line is full.
+    /// Takes a batch of a split over, waiting while the line is full.
     ///
     /// Once there is room the batch goes through even when the caller is dropped: a ticket that was drawn is
     /// always handed in.
-    pub async fn accept(self: &Arc<Self>, batch: Batch) -> Result<(), Closed> {
+    pub async fn accept(
+        self: &Arc<Self>,
+        batch: Batch,
+        reading: &Arc<Reading>,
+    ) -> Result<(), Closed> {
         let room = self.room(batch.bytes()).await?;
-        let line = self.clone();
-        tokio::spawn(async move { line.pass(batch, room).await })
+        let (line, reading) = (self.clone(), reading.clone());
+        tokio::spawn(async move { line.pass(batch, &reading, room).await })
             .await
             .map_err(|_| Closed)
     }
@@ -214,17 +232,18 @@ impl Line {
     }
 
     /// Says that every event of a split has been accepted: it is committed as delivered once they are.
-    pub async fn finish(self: &Arc<Self>, split: SplitKey) -> Result<(), Closed> {
+    pub async fn finish(self: &Arc<Self>, reading: Arc<Reading>) -> Result<(), Closed> {
         let room = self.room(0).await?;
         let ticket = self.claim(&mut []).0;
         self.hand_in(
             ticket,
             Item {
-                stream: split.stream.clone(),
+                stream: reading.split.stream.clone(),
                 batch: None,
                 rejected: Vec::new(),
                 identities: Vec::new(),
-                delivered: Some(split),
+                lag: None,
+                delivered: Some(reading),
                 counts: Counts::default(),
                 room,
             },
@@ -265,7 +284,7 @@ impl Line {
         (ticket, duplicates)
     }
 
-    async fn pass(&self, batch: Batch, room: OwnedSemaphorePermit) {
+    async fn pass(&self, batch: Batch, reading: &Reading, room: OwnedSemaphorePermit) {
         let mut counts = Counts {
             read: batch.events.len() as u64,
             ..Counts::default()
@@ -285,6 +304,7 @@ impl Line {
         counts.duplicates += repeated.len() as u64;
         events = keep(events, known.iter().map(|known| !known));
         let identities = identities(&events);
+        let lag = reading.note(&events);
         let sent = events.len() as u64;
         let (batch, dropped, rejected) = self
             .stage(Batch {
@@ -301,6 +321,7 @@ impl Line {
             batch,
             rejected,
             identities,
+            lag,
             delivered: None,
             counts,
             room,
@@ -339,6 +360,7 @@ impl Line {
             batch: None,
             rejected,
             identities,
+            lag: None,
             delivered: None,
             counts,
             room,

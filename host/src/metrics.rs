@@ -1,6 +1,10 @@
 //! Every counter's name, once.
 //!
-//! Counters are process-wide and only grow; who exports them decides how they are shown.
+//! Counters are process-wide and only grow; who exports them decides how they are shown. Lag is measured for each
+//! stream of a pipeline.
+
+pub mod histogram;
+pub mod lag;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

@@ -17,6 +17,7 @@ use crate::config::{self, Auth, Config, PluginRef, SinkKind, StageKind};
 use crate::dead_letter::DeadLetters;
 use crate::engine::{self, Engine, Outcome};
 use crate::error::{At as _, Error};
+use crate::health::Watch;
 use crate::http::Client;
 use crate::ledger::Ledger;
 use crate::ledger::sqlite::SqliteLedger;
@@ -66,6 +67,7 @@ pub struct Prepared {
     runtime: Runtime,
     sources: Vec<Arc<PluginSource>>,
     stages: Vec<Box<dyn Stage>>,
+    health: Arc<Watch>,
     /// What the plugins would rather have different.
     pub warnings: Vec<Error>,
 }
@@ -157,6 +159,7 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
     }
     if errors.is_empty() {
         Ok(Prepared {
+            health: Arc::new(Watch::new(config.health.clone())),
             config,
             runtime: runtime.clone(),
             sources,
@@ -309,6 +312,11 @@ impl Prepared {
         &self.config.file
     }
 
+    /// How its streams are, once it runs.
+    pub fn health(&self) -> &Arc<Watch> {
+        &self.health
+    }
+
     /// Its tenants, each with its source.
     pub fn tenants(&self) -> impl Iterator<Item = (&config::Tenant, &Arc<PluginSource>)> {
         self.config.source.tenants.iter().zip(&self.sources)
@@ -321,6 +329,7 @@ impl Prepared {
             runtime,
             sources,
             stages,
+            health,
             ..
         } = self;
         let started = Instant::now();
@@ -349,6 +358,7 @@ impl Prepared {
             ledger,
             line: line.clone(),
             clock: runtime.clock.clone(),
+            health,
             once,
             stop: stop.clone(),
         };

@@ -242,6 +242,84 @@ fn a_stream_without_permission_says_so() {
 }
 
 #[test]
+fn lag_is_shown_in_its_three_parts() {
+    let office = Simulated::start(Office::builder(306).blobs(30).events_per_blob(3));
+    let folder = folder();
+    let pipeline = Pipeline::o365("kept", &office);
+    let _ = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
+    let state = state(&folder);
+    assert_eq!(sum(&state, "/lag/splits"), 30);
+    for stream in state["streams"].as_array().unwrap() {
+        assert_eq!(stream["health"]["state"], "ok", "{stream}");
+        if stream["lag"]["splits"] == 0 {
+            continue;
+        }
+        for part in [
+            "event_to_available",
+            "available_to_discovered",
+            "discovered_to_acknowledged",
+        ] {
+            let measured = |which: &str| stream["lag"][part][which].as_i64().unwrap();
+            let (median_ms, longest_ms) = (measured("median_ms"), measured("longest_ms"));
+            assert!(0 <= median_ms && median_ms <= longest_ms, "{stream}");
+        }
+        // Found and delivered within this very run.
+        let own_ms = stream["lag"]["discovered_to_acknowledged"]["longest_ms"].as_i64();
+        assert!(own_ms.unwrap() < 4 * 60 * 1_000, "{stream}");
+    }
+    let shown = look(&folder, "state").expect(0);
+    for part in ["HEALTH", "EVENT TO AVAILABLE", "DISCOVERED TO ACKNOWLEDGED"] {
+        assert!(shown.text().contains(part), "{part}: {}", shown.text());
+    }
+}
+
+#[test]
+fn a_stream_that_stands_still_is_unhealthy_by_the_file_alone() {
+    let office = Simulated::start(Office::builder(307).blobs(20).events_per_blob(2));
+    let folder = folder();
+    let pipeline = Pipeline::o365("kept", &office).config("interval: 1s");
+    let _ = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
+    let _ = look(&folder, "state --check").expect(0);
+    // An hour passes in which nobody collects.
+    let db = rusqlite::Connection::open(folder.path().join("state/kept/ledger.db")).unwrap();
+    let stream = "stream = 'Audit.Exchange'";
+    db.execute(
+        &format!("UPDATE stream SET advanced_ms = advanced_ms - 3600000 WHERE {stream}"),
+        [],
+    )
+    .unwrap();
+    let shown = look(&folder, "state --check").expect(75);
+    let said = "stream `Audit.Exchange`: unhealthy: listing has not advanced for 1h00m";
+    assert!(shown.text().contains(said), "{}", shown.text());
+    assert_eq!(shown.text().matches("unhealthy: ").count(), 1);
+    let state = state(&folder);
+    let unhealthy = state["streams"].as_array().unwrap().iter();
+    let unhealthy: Vec<_> = unhealthy
+        .filter(|stream| stream["health"]["state"] == "unhealthy")
+        .collect();
+    assert_eq!(unhealthy.len(), 1);
+    assert_eq!(
+        unhealthy[0]["health"]["reasons"].as_array().unwrap().len(),
+        1
+    );
+    // What is too long is the pipeline's to say.
+    let patient = Pipeline::o365("kept", &office).section("health: { listing_timeout: 2h }");
+    patient.write(folder.path());
+    let _ = look(&folder, "state --check").expect(0);
+    until("listing advances again", || {
+        let run = pipeline.give(sluicegate(&folder).args("run --once"));
+        let _ = run.run().expect(0);
+        (look(&folder, "state --check").code == Some(0)).then_some(())
+    });
+}
+
+#[test]
 fn a_pipeline_that_never_ran_has_no_state_and_none_is_made() {
     let office = Simulated::start(Office::builder(305).blobs(1).events_per_blob(1));
     let folder = folder();

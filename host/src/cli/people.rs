@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+pub(super) use crate::clock::span;
 use crate::engine::rfc3339;
 use crate::ledger::Loss;
 use crate::ledger::sqlite::view::SplitRow;
@@ -14,19 +15,6 @@ pub(super) fn time(ms: Option<i64>) -> String {
 /// A time in JSON.
 pub(super) fn json_time(ms: Option<i64>) -> Value {
     ms.map_or(Value::Null, |ms| rfc3339(ms).into())
-}
-
-/// A stretch of time in its two largest units: `45s`, `3m`, `2h05m`, `6d03h`.
-pub(super) fn span(ms: i64) -> String {
-    let seconds = ms.abs() / 1_000;
-    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
-    let text = match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m"),
-        (0, ..) => format!("{hours}h{:02}m", minutes % 60),
-        _ => format!("{days}d{:02}h", hours % 24),
-    };
-    if ms < 0 { format!("-{text}") } else { text }
 }
 
 /// A table whose columns are as wide as their widest cell.
@@ -103,16 +91,6 @@ pub(super) fn split_json(row: &SplitRow) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spans_are_short() {
-        let seconds = |seconds: i64| span(seconds * 1_000);
-        let texts = [0, 59, 60, 3_599, 3_600, 90_061, -7_260].map(seconds);
-        assert_eq!(
-            texts,
-            ["0s", "59s", "1m", "59m", "1h00m", "1d01h", "-2h01m"]
-        );
-    }
 
     #[test]
     fn tables_are_aligned_and_have_no_blanks_at_their_ends() {

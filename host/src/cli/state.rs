@@ -2,6 +2,9 @@
 //!
 //! Reads the ledger only: no secret, no plugin, no network, and a running collector never notices.
 
+mod lag;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,9 +20,12 @@ use crate::config::Config;
 use crate::engine::rfc3339;
 use crate::error::{Error, Kind};
 use crate::event::StreamKey;
+use crate::health::{Health, judge};
+use crate::ledger::progress::Progress;
 use crate::ledger::sqlite::view::{LedgerView, SplitRow};
 use crate::ledger::{Loss, StreamStatus};
 use crate::secret::Redactor;
+use lag::Lag;
 
 /// Splits and losses that are named one by one for each stream; the counts are always whole.
 const NAMED: usize = 10;
@@ -27,25 +33,22 @@ const NAMED: usize = 10;
 /// And in JSON, which is for machines.
 const NAMED_IN_JSON: usize = 1_000;
 
-/// The live edge is listed every minute and counts as listed ten minutes later; an hour behind, the collector
-/// stands still or cannot list.
-const LATE_MS: i64 = 60 * 60 * 1_000;
-
-/// Content that expires within this time is read before all other: nobody should learn of it later.
-const NEAR_EXPIRY_MS: i64 = 12 * 60 * 60 * 1_000;
-
 /// A loss is news for a day; it stays listed for good.
 const LOSS_NEWS_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Show how each stream of a pipeline stands; works beside a running collector and needs no secrets.
 ///
-/// LISTED UNTIL: everything that became available before has been listed; LAG: how long ago that is. WAITING and
-/// READING: found and not delivered. OLDEST: when the oldest of those became available. EXPIRES IN: when the service
-/// will forget the first of them.
+/// HEALTH: whether the stream moves, by the thresholds of the pipeline's `health` section. LISTED UNTIL: everything
+/// that became available before has been listed; LAG: how long ago that is. WAITING and READING: found and not
+/// delivered. OLDEST: when the oldest of those became available. EXPIRES IN: when the service will forget the first of
+/// them.
 ///
-/// Exits 0 when it could look. With --check it exits 75 when something needs a person: a stream that cannot be listed
-/// or has not been for an hour, content that expires within twelve hours, splits in quarantine, losses declared in
-/// the last day.
+/// The second table shows how late events were: from the event to its availability (of the event in each split that
+/// waited longest), from there to its discovery, from there to the acknowledgement of every sink; the median and the
+/// longest of the newest splits that were delivered.
+///
+/// Exits 0 when it could look. With --check it exits 75 when something needs a person: a stream that is unhealthy (it
+/// lists or delivers nothing further) or cannot be listed now, splits in quarantine, losses declared in the last day.
 #[derive(Args)]
 pub(super) struct State {
     /// The pipeline file.
@@ -65,6 +68,8 @@ pub(super) struct State {
 struct Shown {
     key: StreamKey,
     status: StreamStatus,
+    health: Health,
+    lag: Lag,
     quarantine: Vec<SplitRow>,
     losses: Vec<Loss>,
     /// What needs a person, one sentence each.
@@ -96,7 +101,8 @@ impl State {
         view.hold()?;
         let named = if self.json { NAMED_IN_JSON } else { NAMED };
         let mut shown = Vec::new();
-        for key in view.streams()? {
+        let progress: BTreeMap<StreamKey, Progress> = view.progress()?.into_iter().collect();
+        for (key, progress) in progress {
             if self
                 .tenant
                 .as_ref()
@@ -105,11 +111,14 @@ impl State {
                 continue;
             }
             let status = view.status(&key)?;
+            let health = judge(&progress, &config.health, None, now_ms);
             let news = view.losses_declared(&key, now_ms - LOSS_NEWS_MS)?;
             shown.push(Shown {
                 quarantine: view.quarantine(&key, named)?,
                 losses: view.losses(&key, (i64::MIN, i64::MAX), named)?,
-                attention: attention(&status, news, now_ms),
+                lag: Lag::of(&view.lags(&key, lag::SPLITS)?),
+                attention: attention(&status, &health, news, now_ms),
+                health,
                 status,
                 key,
             });
@@ -125,28 +134,12 @@ impl State {
 }
 
 /// What of a stream needs a person.
-fn attention(status: &StreamStatus, losses: u64, now_ms: i64) -> Vec<String> {
-    let mut attention = Vec::new();
+fn attention(status: &StreamStatus, health: &Health, losses: u64, now_ms: i64) -> Vec<String> {
+    let said = |reason: &String| format!("unhealthy: {reason}");
+    let mut attention: Vec<String> = health.reasons().iter().map(said).collect();
     if let Some(trouble) = &status.trouble {
         let since = span(now_ms - trouble.since_ms);
         attention.push(format!("{} for {since}: {}", trouble.kind, trouble.reason));
-    }
-    match status
-        .watermark_ms
-        .map(|watermark_ms| now_ms - watermark_ms)
-    {
-        Some(lag) if lag > LATE_MS => attention.push(format!("not listed for {}", span(lag))),
-        None => attention.push("never listed".into()),
-        Some(_) => {}
-    }
-    if let Some(expires_ms) = status.next_expiry_ms {
-        match expires_ms - now_ms {
-            left if left <= 0 => attention.push("undelivered content has expired".into()),
-            left if left <= NEAR_EXPIRY_MS => {
-                attention.push(format!("undelivered content expires in {}", span(left)));
-            }
-            _ => {}
-        }
     }
     if status.quarantined > 0 {
         attention.push(format!("{} split(s) in quarantine", status.quarantined));
@@ -162,6 +155,7 @@ fn print(config: &Config, shown: &[Shown], now_ms: i64) {
     let head = [
         "TENANT",
         "STREAM",
+        "HEALTH",
         "LISTED UNTIL",
         "LAG",
         "WAITING",
@@ -173,11 +167,18 @@ fn print(config: &Config, shown: &[Shown], now_ms: i64) {
         "EVENTS",
     ];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for Shown { key, status, .. } in shown {
+    for Shown {
+        key,
+        status,
+        health,
+        ..
+    } in shown
+    {
         let since = |ms: Option<i64>| ms.map_or_else(|| "-".into(), |ms| span(now_ms - ms));
         rows.push(vec![
             key.tenant.to_string(),
             key.stream.to_string(),
+            health.name().to_owned(),
             time(status.watermark_ms),
             since(status.watermark_ms),
             status.discovered.to_string(),
@@ -194,6 +195,7 @@ fn print(config: &Config, shown: &[Shown], now_ms: i64) {
         ]);
     }
     print!("{}", table(&rows));
+    print_lag(shown);
     for shown in shown {
         let Shown { key, status, .. } = shown;
         for sentence in &shown.attention {
@@ -207,6 +209,24 @@ fn print(config: &Config, shown: &[Shown], now_ms: i64) {
             println!("  lost: {}", loss_line(loss));
         }
         more(status.lost, shown.losses.len());
+    }
+}
+
+fn print_lag(shown: &[Shown]) {
+    let mut rows = vec![
+        ["TENANT".into(), "STREAM".into()]
+            .into_iter()
+            .chain(Lag::head())
+            .collect(),
+    ];
+    for Shown { key, lag, .. } in shown {
+        let Some(cells) = lag.cells() else { continue };
+        let names = [key.tenant.to_string(), key.stream.to_string()];
+        rows.push(names.into_iter().chain(cells).collect());
+    }
+    if rows.len() > 1 {
+        println!("lag of the newest delivered splits, median / longest:");
+        print!("{}", table(&rows));
     }
 }
 
@@ -229,7 +249,12 @@ fn report(config: &Config, shown: &[Shown], now_ms: i64) -> Value {
 }
 
 fn stream(shown: &Shown, now_ms: i64) -> Value {
-    let Shown { key, status, .. } = shown;
+    let Shown {
+        key,
+        status,
+        health,
+        ..
+    } = shown;
     let counts = &status.counts;
     let trouble = status.trouble.as_ref().map(|trouble| {
         json!({
@@ -241,6 +266,8 @@ fn stream(shown: &Shown, now_ms: i64) -> Value {
     json!({
         "tenant": &*key.tenant,
         "stream": &*key.stream,
+        "health": { "state": health.name(), "reasons": health.reasons() },
+        "lag": shown.lag.json(),
         "watermark": json_time(status.watermark_ms),
         "lag_seconds": status.watermark_ms.map(|ms| (now_ms - ms) / 1_000),
         "last_listed": json_time(status.listed_ms),
@@ -276,57 +303,46 @@ mod tests {
     const HOUR_MS: i64 = 60 * 60 * 1_000;
     const NOW_MS: i64 = 20_000 * 24 * HOUR_MS;
 
-    /// A stream in order.
+    /// A stream in order, whatever it has lost and has to do.
     fn calm() -> StreamStatus {
         StreamStatus {
             discovered: 7,
-            watermark_ms: Some(NOW_MS - LATE_MS),
-            next_expiry_ms: Some(NOW_MS + NEAR_EXPIRY_MS + 1),
+            watermark_ms: Some(NOW_MS - 9 * HOUR_MS),
+            next_expiry_ms: Some(NOW_MS + HOUR_MS),
             lost: 3,
             ..StreamStatus::default()
         }
     }
 
     #[track_caller]
-    fn check(status: &StreamStatus, losses: u64, expected: &[&str]) {
-        assert_eq!(attention(status, losses, NOW_MS), expected);
+    fn check(status: &StreamStatus, health: &Health, losses: u64, expected: &[&str]) {
+        assert_eq!(attention(status, health, losses, NOW_MS), expected);
     }
 
     #[test]
     fn what_needs_a_person_is_said_and_nothing_else() {
-        check(&calm(), 0, &[]);
-        check(&calm(), 3, &["3 loss(es) declared in the last day"]);
+        let ok = Health::Ok;
+        check(&calm(), &ok, 0, &[]);
+        check(&calm(), &ok, 3, &["3 loss(es) declared in the last day"]);
         let status = StreamStatus {
             quarantined: 2,
             ..calm()
         };
-        check(&status, 0, &["2 split(s) in quarantine"]);
-        let status = StreamStatus {
-            watermark_ms: Some(NOW_MS - 3 * HOUR_MS),
-            ..calm()
+        check(&status, &ok, 0, &["2 split(s) in quarantine"]);
+        let unhealthy = Health::Unhealthy {
+            reasons: vec!["it stands still".into(), "it expires".into()],
         };
-        check(&status, 0, &["not listed for 3h00m"]);
-        let status = StreamStatus {
-            next_expiry_ms: Some(NOW_MS + 5 * HOUR_MS),
-            ..calm()
-        };
-        check(&status, 0, &["undelivered content expires in 5h00m"]);
-        let status = StreamStatus {
-            next_expiry_ms: Some(NOW_MS - 1),
-            ..calm()
-        };
-        check(&status, 0, &["undelivered content has expired"]);
+        let expected = ["unhealthy: it stands still", "unhealthy: it expires"];
+        check(&calm(), &unhealthy, 0, &expected);
         let trouble = Trouble {
             kind: "unauthorised".into(),
             reason: "no consent".into(),
             since_ms: NOW_MS - 2 * HOUR_MS,
         };
         let status = StreamStatus {
-            watermark_ms: None,
             trouble: Some(trouble),
             ..calm()
         };
-        let expected = ["unauthorised for 2h00m: no consent", "never listed"];
-        check(&status, 0, &expected);
+        check(&status, &ok, 0, &["unauthorised for 2h00m: no consent"]);
     }
 }

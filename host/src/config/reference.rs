@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value, json};
 
-use super::{PipelineSection, auth, http, limits, sink, source, stage};
+use super::{PipelineSection, auth, health, http, limits, sink, source, stage};
 
 /// The JSON Schema (2020-12) of a pipeline file.
 pub fn schema() -> Value {
@@ -282,6 +282,7 @@ fn order() -> Map<String, Value> {
         ("microsoft", keys::<auth::MicrosoftSection>()),
         ("oauth2", keys::<auth::OAuth2Section>()),
         ("certificate", keys::<auth::CertificateSection>()),
+        ("health", keys::<health::HealthSection>()),
         ("http", keys::<http::HttpSection>()),
         ("proxy", keys::<http::ProxySection>()),
         ("filter", keys::<stage::FilterSection>()),
@@ -411,15 +412,18 @@ mod tests {
     #[test]
     fn defaults_are_the_limits_in_force() {
         let schema = schema();
-        let limits = schema["$defs"]["limits"]["properties"].as_object().unwrap();
-        let written: String = limits
-            .iter()
-            .map(|(key, value)| format!("{key}: {}, ", flow(&value["default"])))
-            .collect::<Vec<_>>()
-            .concat();
+        let written = |section: &str| {
+            let keys = schema["$defs"][section]["properties"].as_object().unwrap();
+            keys.iter()
+                .map(|(key, value)| format!("{key}: {}, ", flow(&value["default"])))
+                .collect::<Vec<_>>()
+                .concat()
+        };
+        let (limits, health) = (written("limits"), written("health"));
         let text = format!(
-            "source: {{ plugin: o365, tenants: [{{ id: a }}], limits: {{ {written} }} }}\n\
+            "source: {{ plugin: o365, tenants: [{{ id: a }}], limits: {{ {limits} }} }}\n\
              sinks: [stdout: ]\n\
+             health: {{ {health} }}\n\
              identity_horizon: {}\ndrain_timeout: {}\n",
             flow(&schema["properties"]["identity_horizon"]["default"]),
             flow(&schema["properties"]["drain_timeout"]["default"]),
@@ -429,6 +433,7 @@ mod tests {
         let plain = "source: { plugin: o365, tenants: [{ id: a }] }\nsinks: [stdout: ]\n";
         let plain = super::super::Config::parse(path, plain, None).unwrap();
         assert_eq!(set.source.tenants[0].limits, plain.source.tenants[0].limits);
+        assert_eq!(set.health, plain.health);
         assert_eq!(set.identity_horizon, plain.identity_horizon);
         assert_eq!(set.drain_timeout, plain.drain_timeout);
     }

@@ -16,6 +16,7 @@ use crate::clock::millis;
 use crate::event::{Batch, Event, StreamKey};
 use crate::ledger::{Loss, Setback, SplitKey, Taken};
 use crate::line::Line;
+use crate::line::reading::Reading;
 use crate::schedule::{self, Pause, QUARANTINE_AFTER};
 use crate::source::{Closed, Failure, Output, Stream};
 
@@ -189,14 +190,16 @@ struct Read {
 
 impl Read {
     async fn run(self, taken: Taken, slot: OwnedSemaphorePermit) {
+        let reading = Arc::new(Reading::new(&self.key, &taken));
         let Taken {
             split,
             attempts,
             quarantined,
+            ..
         } = taken;
         let engine = &self.shared.engine;
         let output = Arc::new(LineOutput {
-            key: self.key.clone(),
+            reading: reading.clone(),
             line: engine.line.clone(),
             stop: engine.stop.clone(),
         });
@@ -206,16 +209,12 @@ impl Read {
             .read(&self.stream, &split, attempts, output)
             .await;
         drop(slot);
-        let key = SplitKey {
-            stream: self.key.clone(),
-            id: split.id.clone(),
-        };
         match read {
             Ok(()) => {
                 self.shared.well();
                 self.storm.over();
                 // Refused only when the run is over; the split is then read again by the next one.
-                let _ = engine.line.finish(key).await;
+                let _ = engine.line.finish(reading).await;
             }
             Err(failure) => {
                 let setback = self.judge(&failure, attempts + 1, quarantined);
@@ -229,7 +228,7 @@ impl Read {
                         declared_ms: engine.clock.now_ms(),
                     });
                 }
-                self.settle(&key, setback).await;
+                self.settle(&reading.split, setback).await;
                 self.found.notify_one();
             }
         }
@@ -330,7 +329,7 @@ impl Read {
 
 /// Hands one split's events to the line.
 struct LineOutput {
-    key: StreamKey,
+    reading: Arc<Reading>,
     line: Arc<Line>,
     stop: tokio_util::sync::CancellationToken,
 }
@@ -339,18 +338,19 @@ struct LineOutput {
 impl Output for LineOutput {
     async fn emit(&self, events: Vec<Event>) -> Result<(), Closed> {
         let batch = Batch {
-            stream: self.key.clone(),
+            stream: self.reading.split.stream.clone(),
             events,
         };
         tokio::select! {
-            accepted = self.line.accept(batch) => accepted,
+            accepted = self.line.accept(batch, &self.reading) => accepted,
             () = self.stop.cancelled() => Err(Closed),
         }
     }
 
     async fn reject(&self, body: Bytes, reason: String) -> Result<(), Closed> {
+        let stream = self.reading.split.stream.clone();
         tokio::select! {
-            kept = self.line.reject(self.key.clone(), body, reason) => kept,
+            kept = self.line.reject(stream, body, reason) => kept,
             () = self.stop.cancelled() => Err(Closed),
         }
     }

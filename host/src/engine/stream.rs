@@ -23,6 +23,8 @@ const UNPRODUCTIVE: u32 = 1_000;
 /// Lists and reads a stream until the run ends.
 pub(super) async fn run(shared: Arc<Shared>, mut stream: Stream) {
     let key = StreamKey::new(&shared.id, &stream.name);
+    let engine = &shared.engine;
+    let _at_work = engine.health.begin(key.clone(), engine.clock.now_ms());
     stream.since_ms = handed_over(&shared, &key).await;
     let found = Arc::new(Notify::new());
     let (listed, listing) = watch::channel(false);
@@ -163,6 +165,10 @@ async fn discover(
         splits,
         state,
         watermark_ms,
+        next_ms: match next {
+            Next::Again => None,
+            Next::At(time) => Some(time),
+        },
         gaps,
     };
     let new = ledger

@@ -3,15 +3,18 @@
 //! It keeps every promise of the trait except durability, in the plainest way there is, so it is also
 //! the model that the `SQLite` ledger is compared with. `crash` does what a restart does.
 
+mod progress;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::progress::Progress;
 use super::{
     Commit, Counts, Found, Ledger, Loss, Setback, Split, SplitKey, StreamStatus, Taken, Trouble,
-    day, day_is_over, forget_at_ms,
+    day, day_is_over, earlier, forget_at_ms,
 };
 use crate::clock::millis;
 use crate::error::Error;
@@ -40,7 +43,11 @@ struct Stream {
     state: BTreeMap<String, Vec<u8>>,
     splits: BTreeMap<String, Entry>,
     watermark_ms: Option<i64>,
+    advanced_ms: Option<i64>,
     listed_ms: Option<i64>,
+    next_ms: Option<i64>,
+    oldest_moved_ms: Option<i64>,
+    expiring_moved_ms: Option<i64>,
     trouble: Option<Trouble>,
     counts: Counts,
     /// Whether the oldest split is served next, and not the newest.
@@ -50,6 +57,7 @@ struct Stream {
 #[derive(Debug)]
 struct Entry {
     split: Split,
+    discovered_ms: i64,
     found: u64,
     phase: Phase,
     quarantined: bool,
@@ -110,11 +118,12 @@ impl Inner {
 }
 
 impl Stream {
-    fn find(&mut self, split: Split, found: u64) -> bool {
+    fn find(&mut self, split: Split, found: u64, now_ms: i64) -> bool {
         if self.splits.contains_key(&split.id) {
             return false;
         }
         let entry = Entry {
+            discovered_ms: now_ms,
             found,
             phase: Phase::Ready,
             quarantined: false,
@@ -189,30 +198,22 @@ impl Stream {
             if matches!(entry.phase, Phase::Delivered | Phase::Lost) {
                 continue;
             }
-            least(
-                &mut status.oldest_undelivered_ms,
-                Some(entry.split.created_ms),
-            );
-            least(&mut status.next_expiry_ms, entry.split.expires_ms);
+            let created_ms = Some(entry.split.created_ms);
+            status.oldest_undelivered_ms = earlier(status.oldest_undelivered_ms, created_ms);
+            status.next_expiry_ms = earlier(status.next_expiry_ms, entry.split.expires_ms);
             if entry.phase == Phase::Waiting {
-                least(&mut status.next_due_ms, Some(entry.not_before_ms));
+                status.next_due_ms = earlier(status.next_due_ms, Some(entry.not_before_ms));
             }
         }
         status
     }
 }
 
-fn least(least: &mut Option<i64>, value: Option<i64>) {
-    *least = match (*least, value) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
-    };
-}
-
 impl Entry {
     fn taken(&self) -> Taken {
         Taken {
             split: self.split.clone(),
+            discovered_ms: Some(self.discovered_ms),
             attempts: self.attempts,
             quarantined: self.quarantined,
         }
@@ -250,7 +251,7 @@ impl Ledger for MemoryLedger {
         let mut new = 0;
         for split in found.splits {
             order += 1;
-            new += u64::from(kept.find(split, order));
+            new += u64::from(kept.find(split, order, now_ms));
         }
         for (key, value) in found.state {
             match value {
@@ -258,8 +259,12 @@ impl Ledger for MemoryLedger {
                 None => kept.state.remove(&key),
             };
         }
-        kept.watermark_ms = kept.watermark_ms.max(found.watermark_ms);
+        if found.watermark_ms > kept.watermark_ms {
+            kept.watermark_ms = found.watermark_ms;
+            kept.advanced_ms = Some(now_ms);
+        }
         kept.listed_ms = Some(now_ms);
+        kept.next_ms = found.next_ms;
         kept.trouble = None;
         inner.found = order;
         for gap in found.gaps {
@@ -364,13 +369,29 @@ impl Ledger for MemoryLedger {
             let key = (stream.tenant.to_string(), day(now_ms));
             inner.identities.entry(key).or_default().extend(identities);
         }
-        for split in commit.delivered {
-            let stream = inner.streams.get_mut(&split.stream);
-            let entry = stream.and_then(|stream| stream.splits.get_mut(&split.id));
+        let mut first: BTreeMap<StreamKey, (i64, Option<i64>)> = BTreeMap::new();
+        for delivered in commit.delivered {
+            let SplitKey { stream: key, id } = delivered.split;
+            let stream = inner.streams.get_mut(&key);
+            let entry = stream.and_then(|stream| stream.splits.get_mut(&id));
             if let Some(entry) = entry.filter(|entry| entry.phase != Phase::Delivered) {
                 entry.phase = Phase::Delivered;
                 entry.settled_ms = now_ms;
+                let Split {
+                    created_ms,
+                    expires_ms,
+                    ..
+                } = entry.split;
+                let first = first.entry(key).or_insert((created_ms, expires_ms));
+                *first = (first.0.min(created_ms), earlier(first.1, expires_ms));
             }
+        }
+        for (stream, first) in first {
+            inner
+                .streams
+                .entry(stream)
+                .or_default()
+                .moved(first, now_ms);
         }
         inner.positions.extend(commit.positions);
         for (stream, counts) in commit.counts {
@@ -396,6 +417,14 @@ impl Ledger for MemoryLedger {
             .filter(|loss| loss.stream == *stream)
             .count() as u64;
         Ok(status)
+    }
+
+    async fn progress(&self) -> Result<Vec<(StreamKey, Progress)>, Error> {
+        let inner = self.lock();
+        let streams = inner.streams.iter();
+        Ok(streams
+            .map(|(key, stream)| (key.clone(), stream.progress()))
+            .collect())
     }
 
     async fn streams(&self) -> Result<Vec<StreamKey>, Error> {

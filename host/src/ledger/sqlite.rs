@@ -8,6 +8,7 @@ pub mod by_hand;
 mod filter;
 mod home;
 mod identities;
+mod progress;
 mod read;
 mod schema;
 pub mod view;
@@ -25,6 +26,7 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::progress::Progress;
 use super::{Commit, Found, Ledger, Loss, Setback, SplitKey, StreamStatus, Taken, Trouble};
 use crate::clock::millis;
 use crate::error::Error;
@@ -270,6 +272,10 @@ impl Ledger for SqliteLedger {
         let stream = stream.clone();
         self.read(self.reports.as_ref(), move |db| read::status(db, &stream))
             .await
+    }
+
+    async fn progress(&self) -> Result<Vec<(StreamKey, Progress)>, Error> {
+        self.read(self.reports.as_ref(), progress::progress).await
     }
 
     async fn streams(&self) -> Result<Vec<StreamKey>, Error> {

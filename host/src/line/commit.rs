@@ -10,11 +10,13 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::deliver::Ack;
+use super::reading::Reading;
 use super::{Item, Line, RETRY, Totals, lock, refuse};
 use crate::clock::SharedClock;
 use crate::dead_letter::DeadLetters;
-use crate::event::{Identity, Refused};
-use crate::ledger::{Commit, Ledger};
+use crate::event::{Identity, Refused, StreamKey};
+use crate::ledger::{Commit, Delivered, Ledger};
+use crate::metrics::lag::{EventLag, Lags};
 
 /// Most identities in one commit: larger transactions only make the next one wait.
 const COMMIT_IDENTITIES: usize = 50_000;
@@ -31,6 +33,7 @@ pub(super) struct Committer {
     pub dead_letter: DeadLetters,
     pub clock: SharedClock,
     pub totals: Arc<Totals>,
+    pub lags: Arc<Lags>,
     pub line: Weak<Line>,
     pub done: watch::Sender<u64>,
 }
@@ -41,6 +44,8 @@ struct Group {
     commit: Commit,
     refused: Vec<Refused>,
     identities: Vec<Identity>,
+    lags: Vec<(StreamKey, EventLag)>,
+    splits: Vec<Arc<Reading>>,
     rooms: Vec<tokio::sync::OwnedSemaphorePermit>,
     bytes: u64,
     end: u64,
@@ -90,19 +95,19 @@ impl Committer {
             };
             group.commit.positions.extend(positions);
         }
-        while let Err(error) = self
-            .ledger
-            .commit(group.commit.clone(), self.clock.now_ms())
-            .await
-        {
+        let committed_ms = loop {
+            let now_ms = self.clock.now_ms();
+            let Err(error) = self.ledger.commit(group.commit.clone(), now_ms).await else {
+                break now_ms;
+            };
             tracing::error!(%error, "the ledger cannot be written; everything waits");
             tokio::time::sleep(wait).await;
             wait = (wait * 2).min(RETRY.1);
-        }
-        self.settle(group);
+        };
+        self.settle(group, committed_ms);
     }
 
-    fn settle(&self, group: Group) {
+    fn settle(&self, group: Group, committed_ms: i64) {
         if let Some(line) = self.line.upgrade() {
             line.unclaim(&group.identities);
         }
@@ -111,6 +116,11 @@ impl Committer {
             *totals += *counts;
         }
         drop(totals);
+        let splits = group.splits.iter().map(|reading| {
+            let stream = reading.split.stream.clone();
+            (stream, reading.parts(committed_ms))
+        });
+        self.lags.add(group.lags, splits);
         self.totals.bytes.fetch_add(group.bytes, Ordering::Relaxed);
         self.totals
             .splits
@@ -136,6 +146,7 @@ impl Group {
             batch,
             mut rejected,
             identities,
+            lag,
             delivered,
             mut counts,
             room,
@@ -161,8 +172,15 @@ impl Group {
         self.refused.append(&mut rejected);
         self.commit.counts.push((stream.clone(), counts));
         self.identities.extend_from_slice(&identities);
+        self.lags.extend(lag.map(|lag| (stream.clone(), lag)));
         self.commit.identities.push((stream, identities));
-        self.commit.delivered.extend(delivered);
+        self.commit
+            .delivered
+            .extend(delivered.as_deref().map(|reading| Delivered {
+                split: reading.split.clone(),
+                event_ms: reading.earliest_ms(),
+            }));
+        self.splits.extend(delivered);
         self.rooms.push(room);
         self.end = ticket;
         true

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row};
 use super::write::{TAKEN, taken};
 use super::writer::find_stream;
 use crate::event::StreamKey;
-use crate::ledger::{Counts, Loss, SplitKey, StreamStatus, Taken, Trouble};
+use crate::ledger::{Counts, Loss, SplitKey, StreamStatus, Taken, Trouble, earlier};
 
 /// A stream's state.
 pub(super) fn state(
@@ -89,10 +89,7 @@ fn least(db: &Connection, stream: i64, column: &str) -> rusqlite::Result<Option<
         let value = select
             .query_row((stream, phase), |row| row.get(0))
             .optional()?;
-        least = match (least, value) {
-            (Some(one), Some(other)) => Some(i64::min(one, other)),
-            (one, other) => one.or(other),
-        };
+        least = earlier(least, value);
     }
     Ok(least)
 }

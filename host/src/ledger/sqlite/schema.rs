@@ -8,14 +8,19 @@ use rusqlite::Connection;
 use super::identities;
 
 /// The version of the tables below, kept in `user_version`.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// `SLGC` in `application_id`: tells a ledger from other databases.
 pub(super) const APPLICATION: i64 = 0x534c_4743;
 
 /// A split's `phase` is `ready` or `waiting` (discovered; may be tried now, or not before
 /// `not_before_ms`), `reading`, `delivered` or `lost`. Indexes lead with stream and phase, so that a
-/// million waiting splits cost nothing to the one that is ready.
+/// million waiting splits cost nothing to the one that is ready. `settled_ms` is when it was delivered or
+/// lost; what has none is undelivered, and has two small indexes of its own, from which health is judged.
+/// `event_ms` is when the earliest of its new events happened.
+///
+/// A stream's `advanced_ms` is when its watermark last moved, `oldest_moved_ms` and `expiring_moved_ms` when
+/// the first of its undelivered splits, by age and by expiry, was last delivered.
 ///
 /// `sequence` counts durable transactions; `ledger.sequence` beside the database holds the last count.
 ///
@@ -37,6 +42,10 @@ CREATE TABLE stream (
     trouble_kind TEXT NOT NULL DEFAULT '',
     trouble TEXT NOT NULL DEFAULT '',
     trouble_since_ms INTEGER NOT NULL DEFAULT 0,
+    next_ms INTEGER,
+    advanced_ms INTEGER,
+    oldest_moved_ms INTEGER,
+    expiring_moved_ms INTEGER,
     UNIQUE (tenant, stream)
 ) STRICT;
 
@@ -61,12 +70,16 @@ CREATE TABLE split (
     weight INTEGER NOT NULL,
     reason TEXT NOT NULL DEFAULT '',
     payload BLOB NOT NULL,
+    discovered_ms INTEGER,
+    event_ms INTEGER,
     UNIQUE (stream, id)
 ) STRICT;
 CREATE INDEX split_created ON split (stream, phase, created_ms);
 CREATE INDEX split_expires ON split (stream, phase, expires_ms);
 CREATE INDEX split_waiting ON split (stream, not_before_ms) WHERE phase = 'waiting';
 CREATE INDEX split_quarantined ON split (stream) WHERE quarantined = 1;
+CREATE INDEX split_pending ON split (stream, quarantined, created_ms) WHERE settled_ms IS NULL;
+CREATE INDEX split_expiring ON split (stream, quarantined, expires_ms) WHERE settled_ms IS NULL;
 
 CREATE TABLE loss (
     seq INTEGER PRIMARY KEY,
@@ -115,6 +128,19 @@ INSERT INTO identity_count
     SELECT day, sum(length(keys)) / 16 FROM identity_fresh GROUP BY day;
 ";
 
+/// From the tables of version 2. When splits were discovered, when their events happened and when streams last moved
+/// is not known of earlier times, and nothing is made up for it.
+const THIRD: &str = "
+ALTER TABLE stream ADD COLUMN next_ms INTEGER;
+ALTER TABLE stream ADD COLUMN advanced_ms INTEGER;
+ALTER TABLE stream ADD COLUMN oldest_moved_ms INTEGER;
+ALTER TABLE stream ADD COLUMN expiring_moved_ms INTEGER;
+ALTER TABLE split ADD COLUMN discovered_ms INTEGER;
+ALTER TABLE split ADD COLUMN event_ms INTEGER;
+CREATE INDEX split_pending ON split (stream, quarantined, created_ms) WHERE settled_ms IS NULL;
+CREATE INDEX split_expiring ON split (stream, quarantined, expires_ms) WHERE settled_ms IS NULL;
+";
+
 /// Makes the tables in an empty database.
 pub(super) fn create(db: &Connection) -> rusqlite::Result<()> {
     let ids = format!("PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION};");
@@ -127,10 +153,13 @@ pub(super) fn migrate(db: &Connection, version: i64) -> rusqlite::Result<()> {
         return Ok(());
     }
     let transaction = db.unchecked_transaction()?;
-    db.execute_batch(SECOND)?;
-    for day in identities::days(db)? {
-        identities::count_anew(db, day)?;
+    if version < 2 {
+        db.execute_batch(SECOND)?;
+        for day in identities::days(db)? {
+            identities::count_anew(db, day)?;
+        }
     }
+    db.execute_batch(THIRD)?;
     db.execute_batch(&format!("PRAGMA user_version = {VERSION}"))?;
     transaction.commit()
 }

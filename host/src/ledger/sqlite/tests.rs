@@ -1,5 +1,7 @@
 //! The ledger against its promises: one by one, against the model, and after crashes.
 
+mod progress;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -11,7 +13,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::error::Kind;
 use crate::ledger::memory::MemoryLedger;
-use crate::ledger::{Counts, DAY_MS, MARGIN_MS, Split};
+use crate::ledger::{Counts, DAY_MS, Delivered, MARGIN_MS, Split};
 
 const HORIZON: Duration = Duration::from_hours(48);
 const HOUR_MS: i64 = 3_600_000;
@@ -46,6 +48,13 @@ fn key(id: &str) -> SplitKey {
     SplitKey {
         stream: stream(),
         id: id.into(),
+    }
+}
+
+fn done(split: SplitKey) -> Delivered {
+    Delivered {
+        split,
+        event_ms: None,
     }
 }
 
@@ -86,6 +95,7 @@ async fn a_discovery_is_committed_with_its_state_and_twice_does_nothing() {
         )]
         .into(),
         watermark_ms: Some(watermark_ms),
+        next_ms: None,
         gaps: vec![gap.clone()],
     };
     assert_eq!(
@@ -232,7 +242,7 @@ async fn a_commit_holds_everything_and_survives_a_copy_of_the_files() {
         let commit = Commit {
             identities: vec![(stream(), identities(round * 10..round * 10 + 10))],
             delivered: if round == 0 {
-                vec![key("a")]
+                vec![done(key("a"))]
             } else {
                 Vec::new()
             },
@@ -338,8 +348,8 @@ async fn delivered_splits_are_forgotten_after_their_expiry_and_a_margin() {
         .discovered(&stream(), found(splits), 0)
         .await
         .unwrap();
-    let mut delivered: Vec<_> = (0..12_000).map(|n| key(&n.to_string())).collect();
-    delivered.push(key("forever"));
+    let mut delivered: Vec<_> = (0..12_000).map(|n| done(key(&n.to_string()))).collect();
+    delivered.push(done(key("forever")));
     ledger
         .commit(
             Commit {
@@ -395,9 +405,9 @@ async fn a_newer_ledger_and_a_foreign_database_are_refused() {
             .unwrap();
     };
     let refusal = || SqliteLedger::open(&directory.path().join("state"), HORIZON).unwrap_err();
-    change("PRAGMA user_version = 3");
+    change("PRAGMA user_version = 4");
     assert!(refusal().what.contains("newer sluicegate"), "{}", refusal());
-    change("PRAGMA user_version = 2; PRAGMA application_id = 1");
+    change("PRAGMA user_version = 3; PRAGMA application_id = 1");
     assert!(refusal().what.contains("another program"), "{}", refusal());
     assert!(!directory.path().join("state/quarantine").exists());
 }
@@ -614,6 +624,7 @@ async fn act(ledger: &dyn Ledger, action: &Do, now_ms: i64) -> String {
                 )]
                 .into(),
                 watermark_ms: watermark.map(hours),
+                next_ms: watermark.map(|hours| now_ms + i64::from(hours)),
                 gaps: Vec::new(),
             };
             format!(
@@ -652,7 +663,7 @@ async fn act(ledger: &dyn Ledger, action: &Do, now_ms: i64) -> String {
                         .map(|n| identities(u32::from(*n)..u32::from(n + 1))[0])
                         .collect(),
                 )],
-                delivered: splits.into_iter().map(split).collect(),
+                delivered: splits.into_iter().map(split).map(done).collect(),
                 positions: [(number.to_string(), numbers.len() as u64)].into(),
                 counts: vec![(stream.clone(), counts)],
             };
@@ -665,8 +676,9 @@ async fn act(ledger: &dyn Ledger, action: &Do, now_ms: i64) -> String {
 
 async fn view(ledger: &dyn Ledger) -> String {
     let mut view = format!(
-        "{:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?}",
         ledger.streams().await,
+        ledger.progress().await,
         ledger.losses(99).await,
         ledger.quarantine(99).await
     );

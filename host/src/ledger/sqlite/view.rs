@@ -11,10 +11,12 @@ use rusqlite::{Connection, OpenFlags, Row};
 
 use super::home::{DATABASE, failure};
 use super::identities::{self, Mask};
-use super::{read, schema};
+use super::{progress, read, schema};
 use crate::error::Error;
 use crate::event::{Identity, StreamKey};
+use crate::ledger::progress::Progress;
 use crate::ledger::{DAY_MS, Loss, SplitKey, StreamStatus};
+use crate::metrics::lag::Parts;
 
 /// A read-only connection.
 #[derive(Debug)]
@@ -115,6 +117,16 @@ impl LedgerView {
     /// How a stream stands.
     pub fn status(&self, stream: &StreamKey) -> Result<StreamStatus, Error> {
         self.ask(|db| read::status(db, stream))
+    }
+
+    /// How far every stream is, by tenant and name.
+    pub fn progress(&self) -> Result<Vec<(StreamKey, Progress)>, Error> {
+        self.ask(progress::progress)
+    }
+
+    /// The lag of a stream's delivered splits, newest content first, at most `limit`.
+    pub fn lags(&self, stream: &StreamKey, limit: usize) -> Result<Vec<Parts>, Error> {
+        self.ask(|db| progress::lags(db, stream, limit))
     }
 
     /// A stream's declared losses that touch `[since_ms, until_ms)`, newest first, at most `limit`.
@@ -436,6 +448,14 @@ mod tests {
             ALTER TABLE stream DROP COLUMN trouble_kind;
             ALTER TABLE stream DROP COLUMN trouble;
             ALTER TABLE stream DROP COLUMN trouble_since_ms;
+            ALTER TABLE stream DROP COLUMN next_ms;
+            ALTER TABLE stream DROP COLUMN advanced_ms;
+            ALTER TABLE stream DROP COLUMN oldest_moved_ms;
+            ALTER TABLE stream DROP COLUMN expiring_moved_ms;
+            DROP INDEX split_pending;
+            DROP INDEX split_expiring;
+            ALTER TABLE split DROP COLUMN discovered_ms;
+            ALTER TABLE split DROP COLUMN event_ms;
             PRAGMA user_version = 1;";
         let by_hand = Connection::open(folder.join(DATABASE)).unwrap();
         by_hand.execute_batch(first).unwrap();

@@ -1,16 +1,17 @@
 //! What is done to splits: statements of the writing connection.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row};
 
 use super::identities::Mask;
+use super::progress;
 use super::writer::Store;
 use crate::event::StreamKey;
 use crate::ledger::{
-    Commit, Counts, Found, Loss, MARGIN_MS, Setback, Split, SplitKey, Taken, Trouble, day,
-    day_is_over,
+    Commit, Counts, Delivered, Found, Loss, MARGIN_MS, Setback, Split, SplitKey, Taken, Trouble,
+    day, day_is_over, earlier,
 };
 
 /// Waiting splits that become ready in one `take`; more of them wait for the next one.
@@ -39,8 +40,8 @@ pub(super) fn discovered(
     let db = &store.db;
     let mut new = 0;
     let mut insert = db.prepare_cached(
-        "INSERT INTO split (stream, id, payload, created_ms, expires_ms, weight)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (stream, id) DO NOTHING",
+        "INSERT INTO split (stream, id, payload, created_ms, expires_ms, weight, discovered_ms)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (stream, id) DO NOTHING",
     )?;
     for split in &found.splits {
         new += insert.execute((
@@ -50,6 +51,7 @@ pub(super) fn discovered(
             split.created_ms,
             split.expires_ms,
             split.weight,
+            now_ms,
         ))?;
     }
     let mut set = db.prepare_cached("INSERT OR REPLACE INTO state VALUES (?1, ?2, ?3)")?;
@@ -63,15 +65,16 @@ pub(super) fn discovered(
     if let Some(watermark_ms) = found.watermark_ms {
         // Forward only.
         db.prepare_cached(
-            "UPDATE stream SET watermark_ms = ?2
+            "UPDATE stream SET watermark_ms = ?2, advanced_ms = ?3
              WHERE id = ?1 AND (watermark_ms IS NULL OR watermark_ms < ?2)",
         )?
-        .execute((stream, watermark_ms))?;
+        .execute((stream, watermark_ms, now_ms))?;
     }
     db.prepare_cached(
-        "UPDATE stream SET listed_ms = ?2, trouble_kind = '', trouble = '' WHERE id = ?1",
+        "UPDATE stream SET listed_ms = ?2, next_ms = ?3, trouble_kind = '', trouble = ''
+         WHERE id = ?1",
     )?
-    .execute((stream, now_ms))?;
+    .execute((stream, now_ms, found.next_ms))?;
     for gap in found.gaps {
         declare(
             db,
@@ -195,7 +198,8 @@ fn ready(
 }
 
 /// The columns that `taken` reads.
-pub(super) const TAKEN: &str = "id, payload, created_ms, expires_ms, weight, attempts, quarantined";
+pub(super) const TAKEN: &str = "id, payload, created_ms, expires_ms, weight, attempts, \
+                                quarantined, discovered_ms";
 
 /// A split from the columns of [`TAKEN`], of which `at` is the first.
 pub(super) fn taken(row: &Row<'_>, at: usize) -> rusqlite::Result<Taken> {
@@ -210,6 +214,7 @@ pub(super) fn taken(row: &Row<'_>, at: usize) -> rusqlite::Result<Taken> {
         split,
         attempts: row.get(at + 5)?,
         quarantined: row.get(at + 6)?,
+        discovered_ms: row.get(at + 7)?,
     })
 }
 
@@ -322,18 +327,7 @@ pub(super) fn commit(store: &mut Store, commit: &Commit, now_ms: i64) -> rusqlit
     if !keys.is_empty() {
         store.remember(day(now_ms), keys)?;
     }
-    for split in &commit.delivered {
-        let Some(stream) = store.find_stream(&split.stream)? else {
-            continue;
-        };
-        store
-            .db
-            .prepare_cached(
-                "UPDATE split SET phase = 'delivered', quarantined = 0, settled_ms = ?3,
-                 payload = x'' WHERE stream = ?1 AND id = ?2 AND phase <> 'delivered'",
-            )?
-            .execute((stream, &split.id, now_ms))?;
-    }
+    deliver(store, &commit.delivered, now_ms)?;
     for (name, value) in &commit.positions {
         store
             .db
@@ -343,6 +337,32 @@ pub(super) fn commit(store: &mut Store, commit: &Commit, now_ms: i64) -> rusqlit
     for (stream, counts) in &commit.counts {
         let stream = store.stream(stream)?;
         add(&store.db, stream, *counts)?;
+    }
+    Ok(())
+}
+
+/// Marks splits as delivered, and their streams as having moved when they have.
+fn deliver(store: &mut Store, delivered: &[Delivered], now_ms: i64) -> rusqlite::Result<()> {
+    let mut first: HashMap<i64, (i64, Option<i64>)> = HashMap::new();
+    for Delivered { split, event_ms } in delivered {
+        let Some(stream) = store.find_stream(&split.stream)? else {
+            continue;
+        };
+        let mut update = store.db.prepare_cached(
+            "UPDATE split SET phase = 'delivered', quarantined = 0, settled_ms = ?3,
+             event_ms = ?4, payload = x'' WHERE stream = ?1 AND id = ?2
+             AND phase <> 'delivered' RETURNING created_ms, expires_ms",
+        )?;
+        let mut rows = update.query((stream, &split.id, now_ms, event_ms))?;
+        while let Some(row) = rows.next()? {
+            let (created_ms, expires_ms): (i64, Option<i64>) = (row.get(0)?, row.get(1)?);
+            let first = first.entry(stream).or_insert((created_ms, expires_ms));
+            first.0 = first.0.min(created_ms);
+            first.1 = earlier(first.1, expires_ms);
+        }
+    }
+    for (stream, first) in first {
+        progress::moved(&store.db, stream, first, now_ms)?;
     }
     Ok(())
 }
