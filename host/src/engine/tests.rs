@@ -63,6 +63,7 @@ async fn run(source: impl Source + 'static, once: bool, stop: CancellationToken)
         ledger,
         line,
         clock,
+        health: Arc::default(),
         once,
         stop,
     };
