@@ -27,10 +27,10 @@ const RECOVERY_INTERVAL: Duration = Duration::from_secs(10);
 /// A step is this share of the budget: from half to whole in 50 s.
 const RECOVERY_SHARE: f64 = 0.1;
 
-/// After so many requests without a complaint the next one stands alone: services refuse one request in a hundred on
+/// After so many requests without a complaint the next one stands alone: services refuse some requests in a hundred on
 /// their bad days, and a rate that is halved each time would come to nothing. We are too fast when complaints come
 /// closer than this.
-const ALONE_AFTER: u32 = 50;
+const ALONE_AFTER: u32 = 20;
 
 /// A complaint is obeyed for at least and at most so long, whatever it says: zero would be a busy loop,
 /// ten years an outage by one wrong header.
@@ -38,7 +38,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_hour
 
 /// Without a `Retry-After` the pause doubles from the first to the second while complaints come close together; each is
 /// between half and the whole of that, so that those who were refused together do not come back together.
-const GUESS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_mins(1));
+const GUESS: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
 /// Who goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -107,7 +107,7 @@ async fn who_gives_up_holds_nobody_up() {
 async fn a_complaint_halves_once_pauses_and_recovers_in_steps() {
     let limiter = Limiter::new(1000, 100);
     let mut permits = Vec::new();
-    for _ in 0..20 {
+    for _ in 0..10 {
         permits.push(limiter.acquire(Priority::Normal).await);
     }
     advance(Duration::from_secs(1)).await;
@@ -152,7 +152,7 @@ async fn retry_after_is_obeyed_within_reason() {
 #[tokio::test(start_paused = true)]
 async fn complaints_without_a_time_pause_longer_and_longer() {
     let limiter = Limiter::new(1000, 100);
-    for full_ms in [500, 1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
+    for full_ms in [500, 1000, 2000, 4000, 8000, 15_000, 15_000] {
         let granted_at = limiter.acquire(Priority::Normal).await.granted_at;
         limiter.throttled(None, granted_at);
         let pause = limiter.pause().as_millis();
