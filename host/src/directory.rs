@@ -63,7 +63,8 @@ pub enum Change {
 /// Whether a file of this name is meant. Editors and tools name what is not yet, or no longer, a file's content
 /// otherwise: `.a.yaml.swp`, `a.yaml~`, `#a.yaml#`, `..data`.
 fn is_meant(name: &str) -> bool {
-    !name.starts_with(['.', '#']) && (name.ends_with(".yaml") || name.ends_with(".yml"))
+    let end = Path::new(name).extension();
+    !name.starts_with(['.', '#']) && end.is_some_and(|end| end == "yaml" || end == "yml")
 }
 
 /// Looks at a directory; what has not been touched since `before` is not read again.

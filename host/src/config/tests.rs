@@ -229,27 +229,10 @@ fn tenants_override_the_source_and_share_nothing_else() {
     assert_eq!(certificate.file, FilePath::new("pipelines/c.pem"));
     assert_eq!(certificate.algorithm, auth::Algorithm::RS256);
     // What a plugin complains about is found where it was written.
-    assert_eq!(
-        config
-            .config_place(&config.source.tenants[0], "/ecs/raw")
-            .at
-            .line,
-        16
-    );
-    assert_eq!(
-        config
-            .config_place(&config.source.tenants[0], "/ecs/version")
-            .at
-            .line,
-        3
-    );
-    assert_eq!(
-        config
-            .config_place(&config.source.tenants[2], "/nowhere")
-            .tenant
-            .as_deref(),
-        Some("local")
-    );
+    let place = |tenant, pointer| config.config_place(tenant, pointer);
+    assert_eq!(place(contoso, "/ecs/raw").at.line, 16);
+    assert_eq!(place(contoso, "/ecs/version").at.line, 3);
+    assert_eq!(place(local, "/nowhere").tenant.as_deref(), Some("local"));
 }
 
 #[test]

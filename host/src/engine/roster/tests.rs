@@ -145,7 +145,7 @@ struct Kept(Arc<Mutex<Vec<Bytes>>>);
 
 #[async_trait]
 impl Sink for Kept {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "kept"
     }
 
