@@ -284,13 +284,7 @@ impl Prepared {
         let (sender, changes) = mpsc::channel(16);
         let (tenants, first) = Tenants::new(config.clone(), maker, sources, sender);
         let tally = tenants.tally();
-        let watching = if once {
-            // Who could still change something would keep the run from its end.
-            drop(tenants);
-            None
-        } else {
-            tenants.watch(stop.clone())
-        };
+        let watching = tenants.watch(once, stop.clone());
         let running = engine.run(first, changes);
         let mut outcome = drained(running, &stop, config.drain_timeout)
             .await

@@ -121,9 +121,10 @@ impl Tenants {
         self.tally.clone()
     }
 
-    /// Watches the directory, if there is one, until stopped or dropped.
-    pub fn watch(self, stop: CancellationToken) -> Option<AbortOnDropHandle<()>> {
-        let directory = self.config.source.directory.clone()?;
+    /// Watches the directory, if there is one, until stopped or dropped. With `once` it was read at the start, and
+    /// who could still change something would keep the run from its end.
+    pub fn watch(self, once: bool, stop: CancellationToken) -> Option<AbortOnDropHandle<()>> {
+        let directory = self.config.source.directory.clone().filter(|_| !once)?;
         let watching = async move {
             let changing = self.follow(directory);
             tokio::select! {
