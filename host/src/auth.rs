@@ -159,6 +159,9 @@ pub trait Credentials: Send + Sync + fmt::Debug {
     async fn renewed(&self) {
         std::future::pending::<()>().await;
     }
+
+    /// Says that nobody will ask again: what was secret here is no longer looked for in log lines.
+    fn retire(&self) {}
 }
 
 /// What a token says of itself, if it is a JWT: for reading roles and ids, never for deciding
@@ -450,8 +453,21 @@ impl Credentials for Tokens {
             .as_ref()
             .is_some_and(|held| held.token.number == token.number)
         {
-            state.former = state.current.take().map(|held| held.token);
+            let refused = state.current.take().map(|held| held.token);
+            if let Some(gone) = std::mem::replace(&mut state.former, refused) {
+                self.endpoint.redactor().forget(&gone.value);
+            }
         }
+    }
+
+    fn retire(&self) {
+        let mut state = self.state();
+        let current = state.current.take().map(|held| held.token);
+        let redactor = self.endpoint.redactor();
+        for token in current.into_iter().chain(state.former.take()) {
+            redactor.forget(&token.value);
+        }
+        self.endpoint.retire();
     }
 
     async fn renewed(&self) {

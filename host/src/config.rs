@@ -17,6 +17,7 @@ pub mod report;
 pub mod sink;
 pub mod source;
 pub mod stage;
+pub mod tenants;
 pub mod unit;
 mod yaml;
 
@@ -34,8 +35,9 @@ pub use http::HttpConfig;
 pub use limits::Limits;
 pub use report::Place;
 pub use sink::{Sink, SinkKind};
-pub use source::{Grants, PluginRef, Source, Tenant};
+pub use source::{Grants, PluginRef, Source};
 pub use stage::{Filter, Stage, StageKind};
+pub use tenants::{Directory, Tenant};
 
 use check::Scope;
 use decode::Part;
@@ -175,15 +177,7 @@ impl Config {
         state_root: Option<&FilePath>,
     ) -> Result<Self, Vec<Error>> {
         let file = path.display().to_string();
-        let tree = yaml::parse(text).map_err(|error| {
-            let place = Place {
-                file: file.as_str().into(),
-                at: error.at,
-                ..Place::default()
-            };
-            vec![place.error(error.what).help(error.help)]
-        })?;
-        let tree = Arc::new(tree);
+        let tree = Arc::new(tree(&file, text, None)?);
         let report = Report::new(&file, &tree);
         let config = decode::decode::<PipelineSection>(&tree, &report)
             .and_then(|section| section.check(path, &report, &tree, state_root));
@@ -199,15 +193,27 @@ impl Config {
 
     /// Where the part of a tenant's plugin config stands that a JSON Pointer names: what a plugin
     /// complains about.
-    pub fn config_place(&self, tenant: usize, pointer: &str) -> Place {
-        let report = Report::new(&self.file, &self.tree);
-        let root = Path::default().key("source");
-        let of_tenant = root.key("tenants").index(tenant);
-        [of_tenant.key("config"), root.key("config")]
-            .iter()
-            .find_map(|base| report.pointed(base, pointer))
-            .unwrap_or_else(|| report.place(&of_tenant.key("id")))
+    pub fn config_place(&self, tenant: &Tenant, pointer: &str) -> Place {
+        let common = || {
+            let report = Report::new(&self.file, &self.tree);
+            report.pointed(&Path::default().key("source").key("config"), pointer)
+        };
+        let own = tenant.pointed(pointer).or_else(common);
+        own.unwrap_or_else(|| tenant.place.clone())
     }
+}
+
+/// The tree of a file's text; about one tenant, where the file is.
+fn tree(file: &str, text: &str, tenant: Option<&str>) -> Result<Node, Vec<Error>> {
+    yaml::parse(text).map_err(|error| {
+        let place = Place {
+            file: file.into(),
+            at: error.at,
+            tenant: tenant.map(str::to_owned),
+            ..Place::default()
+        };
+        vec![place.error(error.what).help(error.help)]
+    })
 }
 
 impl PipelineSection {
@@ -228,7 +234,7 @@ impl PipelineSection {
             .source
             .0
             .as_ref()
-            .map(|part| part.check(&scope, &root.key("source")));
+            .map(|part| part.check(&scope, &root.key("source"), tree));
         let at = root.key("stages");
         let stages = self.stages.iter().enumerate().filter_map(|(index, part)| {
             part.0

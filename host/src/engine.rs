@@ -5,11 +5,12 @@
 //! ```
 //!
 //! A split is committed as delivered only after every sink has acknowledged every event read from it (`line.rs`).
-//! Streams run side by side and fail alone; a tenant's streams share its slots in turn. Wasm, sockets and the real
-//! clock stay outside: they arrive as `Source`, `Line` and `Clock`.
+//! Streams run side by side and fail alone; a tenant's streams share its slots in turn. Tenants may come and go while
+//! others run. Wasm, sockets and the real clock stay outside: they arrive as `Source`, `Line` and `Clock`.
 
 mod judge;
 mod reads;
+mod roster;
 mod storm;
 mod stream;
 #[cfg(test)]
@@ -19,7 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -45,8 +46,8 @@ const ONCE_FAILURES: u32 = 5;
 /// Longest single wait that `--once` sits out before it gives a stream up.
 const ONCE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long calls under way may go on after a stop. A slow answer is not worth waiting for: what is not committed is
-/// done again, from the ledger's word, by the next run.
+/// How long calls under way may go on when nothing more may be handed over. A slow answer is not worth waiting for:
+/// what is not committed is done again, from the ledger's word, by whoever comes next.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// One tenant of a pipeline.
@@ -57,6 +58,16 @@ pub struct Tenant {
     pub source: Arc<dyn Source>,
     /// Splits read at once.
     pub in_flight: usize,
+}
+
+/// What may happen to the tenants of a running engine. What is known of a tenant stays, so that one that comes back
+/// goes on where it stood.
+pub enum Change {
+    /// A tenant starts; when one with its id runs, that one is drained first.
+    Put(Tenant),
+    /// The tenant with this id is drained: nothing more is begun, what is under way may end within `drain_timeout`,
+    /// and what is not delivered by then is put back.
+    Remove(Arc<str>),
 }
 
 /// What an engine runs on.
@@ -73,6 +84,8 @@ pub struct Engine {
     pub once: bool,
     /// Cancelled when no more work may be begun.
     pub stop: CancellationToken,
+    /// How long a tenant that leaves may go on with what is under way.
+    pub drain_timeout: Duration,
 }
 
 /// Holds work back for a while, or for the rest of a `--once` run.
@@ -139,6 +152,10 @@ struct Shared {
     id: Arc<str>,
     source: Arc<dyn Source>,
     slots: Arc<Semaphore>,
+    /// Cancelled when no more work may be begun for the tenant.
+    stop: CancellationToken,
+    /// Cancelled when nothing more may be handed over for the tenant.
+    closed: CancellationToken,
     /// Closed while the whole tenant waits.
     gate: Gate,
     /// Sentences that were logged and still hold, so that five streams do not say the same five times.
@@ -150,33 +167,17 @@ struct Shared {
 }
 
 impl Engine {
-    /// Runs all tenants until stopped, or with `once` until everything available is delivered.
-    pub async fn run(self, tenants: Vec<Tenant>) -> Outcome {
+    /// Runs tenants until stopped, or until nothing is left to do and nobody is left to change that: with `once`
+    /// until everything available is delivered.
+    pub async fn run(self, tenants: Vec<Tenant>, changes: mpsc::Receiver<Change>) -> Outcome {
         let engine = Arc::new(self);
         let outcome = Arc::new(Mutex::new(Outcome::default()));
-        let mut running = JoinSet::new();
         let (sender, touched) = watch::channel(0);
         let looking = look(engine.clone(), sender);
-        for Tenant {
-            id,
-            source,
-            in_flight,
-        } in tenants
-        {
-            let shared = Arc::new(Shared {
-                id,
-                source,
-                slots: Arc::new(Semaphore::new(in_flight.max(1))),
-                gate: Gate::default(),
-                said: Mutex::default(),
-                touched: touched.clone(),
-                engine: engine.clone(),
-                outcome: outcome.clone(),
-            });
-            running.spawn(async move { shared.run().await });
-        }
         let (pruning, judging) = (prune(engine.clone()), judge::start(engine.clone()));
-        while running.join_next().await.is_some() {}
+        let mut roster = roster::Roster::new(engine.clone(), outcome.clone(), touched);
+        tenants.into_iter().for_each(|tenant| roster.put(tenant));
+        roster.run(changes).await;
         drop((pruning, looking, judging));
         engine.line.settled().await;
         let mut outcome = outcome.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,7 +215,7 @@ impl Shared {
     async fn run(self: Arc<Self>) {
         let mut failures = 0;
         let streams = loop {
-            if self.engine.stop.is_cancelled() {
+            if self.stop.is_cancelled() {
                 return;
             }
             match self.unless_stopped(self.source.streams()).await {
@@ -260,14 +261,14 @@ impl Shared {
     async fn sleep(&self, wait: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(wait) => true,
-            () = self.engine.stop.cancelled() => false,
+            () = self.stop.cancelled() => false,
         }
     }
 
-    /// The answer of a call, or `None` where the run has stopped and the call does not end soon.
+    /// The answer of a call, or `None` where nothing more may be handed over and the call does not end soon.
     async fn unless_stopped<T>(&self, call: impl Future<Output = T>) -> Option<T> {
         let late = async {
-            self.engine.stop.cancelled().await;
+            self.closed.cancelled().await;
             tokio::time::sleep(STOP_PATIENCE).await;
         };
         tokio::select! {
@@ -289,7 +290,7 @@ impl Shared {
                 () = self.source.renewed() => gate.open(),
             }
         }
-        !gate.given_up() && !self.engine.stop.is_cancelled()
+        !gate.given_up() && !self.stop.is_cancelled()
     }
 
     /// Logs a failure, once for as long as it holds.

@@ -6,6 +6,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dead_letter;
+pub mod directory;
 pub mod engine;
 pub mod error;
 pub mod event;

@@ -3,29 +3,29 @@
 //! `prepare` does all that can fail without touching state or network, so `validate` and `run` refuse the same
 //! pipelines in the same words.
 
+mod source;
+mod tenants;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth;
 use crate::capability::Grants;
-use crate::capability::http::{Bound, Egress, GLOBAL_IN_FLIGHT, first_request};
+use crate::capability::http::{GLOBAL_IN_FLIGHT, first_request};
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{self, Auth, Config, PluginRef, SinkKind, StageKind};
+use crate::config::{self, Config, PluginRef, SinkKind, StageKind};
 use crate::dead_letter::DeadLetters;
-use crate::engine::{self, Engine, Outcome};
-use crate::error::{At as _, Error};
+use crate::engine::{Engine, Outcome};
+use crate::error::Error;
 use crate::health::Watch;
-use crate::http::Client;
 use crate::ledger::Ledger;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::limiter::GlobalLimiter;
 use crate::line::{Line, Parts};
-use crate::plugin::{
-    self, Export, Plugin, PluginSource, PluginTransform, TenantContext, TransformStage,
-};
+use crate::plugin::{self, Export, Plugin, PluginSource, PluginTransform, TransformStage};
 use crate::sandbox::{Limits, Sandbox};
 use crate::secret::Redactor;
 use crate::sink::Sink;
@@ -35,6 +35,8 @@ use crate::stage::Stage;
 use crate::stage::filter::FilterStage;
 use crate::stage::geoip::GeoipStage;
 use crate::stage::user_agent::UserAgentStage;
+use source::SourceMaker;
+use tenants::Tenants;
 
 /// What all pipelines of a process share.
 #[derive(Clone)]
@@ -65,6 +67,7 @@ impl Runtime {
 pub struct Prepared {
     config: Config,
     runtime: Runtime,
+    maker: SourceMaker,
     sources: Vec<Arc<PluginSource>>,
     stages: Vec<Box<dyn Stage>>,
     health: Arc<Watch>,
@@ -131,24 +134,26 @@ pub(crate) fn read_plugin(plugin: &PluginRef) -> Result<(String, Vec<u8>), Error
 
 /// Loads plugins, checks configs and grants, resolves secrets. Says all that is wrong.
 pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<Error>> {
-    let source = load_source(&config, runtime)
+    let maker = SourceMaker::new(&config, runtime)
         .await
         .map_err(|error| vec![error])?;
-    let client = Client::new(&config.http).map_err(|error| vec![error])?;
-    let mut errors = Vec::new();
+    let mut errors = config.source.broken.clone();
     let mut warnings = Vec::new();
     let mut sources = Vec::new();
-    for (index, tenant) in config.source.tenants.iter().enumerate() {
-        match tenant_source(&source, tenant, &client, runtime) {
-            Ok(made) => {
-                match made.check_config().await {
-                    Ok(found) => sort(&config, index, found, &mut errors, &mut warnings),
-                    Err(error) => errors.push(error.at(&tenant.place)),
-                }
-                sources.push(Arc::new(made));
+    for tenant in &config.source.tenants {
+        match maker.source(tenant) {
+            Ok(source) => {
+                let found = maker.check(&config, tenant, &source).await;
+                add(&mut errors, found.errors);
+                add(&mut warnings, found.warnings);
+                sources.push(source);
             }
             Err(error) => errors.push(error),
         }
+    }
+    if let (Some(directory), true) = (&config.source.directory, config.source.tenants.is_empty()) {
+        let what = "the directory holds no tenant yet; nothing is fetched until it does";
+        warnings.push(directory.place.error(what));
     }
     let mut stages: Vec<Box<dyn Stage>> = Vec::new();
     for stage in &config.stages {
@@ -162,6 +167,7 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
             health: Arc::new(Watch::new(config.health.clone())),
             config,
             runtime: runtime.clone(),
+            maker,
             sources,
             stages,
             warnings,
@@ -171,95 +177,12 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
     }
 }
 
-fn sort(
-    config: &Config,
-    tenant: usize,
-    found: Vec<plugin::Diagnostic>,
-    errors: &mut Vec<Error>,
-    warnings: &mut Vec<Error>,
-) {
-    for plugin::Diagnostic {
-        fatal,
-        pointer,
-        what,
-        help,
-    } in found
-    {
-        let error = config.config_place(tenant, &pointer).error(what).help(help);
-        let list = if fatal { &mut *errors } else { &mut *warnings };
-        // What stands in `source.config` is wrong for every tenant; saying it once is enough.
+/// What stands in `source.config` is wrong for every tenant; saying it once is enough.
+fn add(list: &mut Vec<Error>, found: Vec<Error>) {
+    for error in found {
         if !list.contains(&error) {
             list.push(error);
         }
-    }
-}
-
-async fn load_source(config: &Config, runtime: &Runtime) -> Result<Arc<Plugin>, Error> {
-    let place = &config.source.place;
-    let (name, bytes) = read_plugin(&config.source.plugin).at(place)?;
-    let http = config
-        .source
-        .tenants
-        .iter()
-        .any(|tenant| !tenant.origins.is_empty());
-    let grants = Grants {
-        http,
-        wasi: config.source.grants.wasi,
-    };
-    let plugin = Plugin::load(&runtime.sandbox, &name, &bytes, grants)
-        .await
-        .at(place)?;
-    if plugin.is_source() {
-        return Ok(plugin);
-    }
-    Err(Error::config(format!("plugin `{name}` is not a source"))
-        .at(place)
-        .help("it is a transform: use it as a stage, `- wasm: { plugin: ... }`"))
-}
-
-fn tenant_source(
-    plugin: &Arc<Plugin>,
-    tenant: &config::Tenant,
-    client: &Client,
-    runtime: &Runtime,
-) -> Result<PluginSource, Error> {
-    // A pool of connections for each tenant: two tenants never share one.
-    let client = client.separate();
-    let credentials = auth::credentials(&tenant.auth, &client, &runtime.clock, &runtime.redactor)?;
-    let bound = credentials.map(|credentials| Bound {
-        paths: paths(&tenant.auth),
-        credentials,
-    });
-    let egress = Arc::new(Egress::new(
-        client,
-        tenant.origins.clone(),
-        bound,
-        (tenant.limits.requests_per_minute, tenant.limits.in_flight),
-        runtime.global.clone(),
-        runtime.clock.clone(),
-    ));
-    let context = TenantContext {
-        tenant: tenant.id.clone(),
-        config: tenant.config.as_object().cloned().unwrap_or_default(),
-        egress,
-        clock: runtime.clock.clone(),
-        limits: Limits::from(&tenant.limits),
-    };
-    Ok(PluginSource::new(plugin.clone(), context))
-}
-
-/// The parts that a path must have for the tenant's token to be sent along: at its own origin, the token still
-/// goes only to the tenant's own feed.
-fn paths(auth: &Auth) -> Vec<String> {
-    match auth {
-        Auth::Microsoft(microsoft) => {
-            vec![
-                "/api/".into(),
-                format!("/{}/activity/feed/", microsoft.directory_id),
-            ]
-        }
-        Auth::OAuth2(oauth2) => vec![oauth2.resource_url.path().to_owned()],
-        Auth::None => Vec::new(),
     }
 }
 
@@ -327,6 +250,7 @@ impl Prepared {
         let Self {
             config,
             runtime,
+            maker,
             sources,
             stages,
             health,
@@ -346,14 +270,6 @@ impl Prepared {
             clock,
         };
         let (line, committer) = Line::start(parts).await?;
-        let tenants = sources
-            .iter()
-            .zip(&config.source.tenants)
-            .map(|(source, tenant)| engine::Tenant {
-                id: tenant.id.clone(),
-                source: source.clone(),
-                in_flight: tenant.limits.in_flight,
-            });
         let engine = Engine {
             ledger,
             line: line.clone(),
@@ -361,11 +277,19 @@ impl Prepared {
             health,
             once,
             stop: stop.clone(),
+            drain_timeout: config.drain_timeout,
         };
-        let running = engine.run(tenants.collect());
+        let config = Arc::new(config);
+        // A few changes under way; more wait where they come from.
+        let (sender, changes) = mpsc::channel(16);
+        let (tenants, first) = Tenants::new(config.clone(), maker, sources, sender);
+        let tally = tenants.tally();
+        let watching = tenants.watch(once, stop.clone());
+        let running = engine.run(first, changes);
         let mut outcome = drained(running, &stop, config.drain_timeout)
             .await
             .unwrap_or_default();
+        drop(watching);
         if once && stop.is_cancelled() {
             outcome
                 .incomplete
@@ -376,20 +300,18 @@ impl Prepared {
         drop(line);
         // What is not committed by now is read again by the next run.
         let _ = tokio::time::timeout(config.drain_timeout, committer).await;
+        let (tenants, requests) = tally.sums();
         Ok(Report {
             name: config.name.clone(),
-            tenants: sources.len(),
+            tenants,
             outcome,
             counts,
             splits,
             bytes,
-            requests: sources
-                .iter()
-                .map(|source| source.egress().requests())
-                .sum(),
+            requests,
             elapsed: started.elapsed(),
             first_request: first_request(),
-            state_dir: config.state_dir,
+            state_dir: config.state_dir.clone(),
         })
     }
 }

@@ -48,12 +48,19 @@ pub enum SecretOrigin {
 }
 
 /// A secret that a config refers to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct SecretRef {
     /// Where it comes from.
     pub origin: SecretOrigin,
     /// Where the config refers to it.
     pub place: Place,
+}
+
+impl PartialEq for SecretRef {
+    /// Two references to one secret are the same wherever they are written.
+    fn eq(&self, other: &Self) -> bool {
+        self.origin == other.origin
+    }
 }
 
 /// Longest secret read from a file: no password, token or key is larger.
@@ -167,7 +174,14 @@ pub(crate) fn plain(error: &std::io::Error) -> String {
 pub struct Redactor {
     /// Every form of every secret, longest first, so that no form leaves a part of a longer one
     /// behind.
-    needles: RwLock<Vec<SecretString>>,
+    needles: RwLock<Vec<Needle>>,
+}
+
+/// One form of a secret.
+struct Needle {
+    text: SecretString,
+    /// How many have learned it and not forgotten it: tenants may share a secret.
+    known_by: usize,
 }
 
 /// Shorter values are not looked for: they would blank out ordinary words.
@@ -192,22 +206,44 @@ impl Redactor {
             .needles
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        for form in forms(value) {
-            if !needles.iter().any(|known| known.expose_secret() == form) {
-                needles.push(SecretString::from(form));
+        for form in distinct(value) {
+            match needles.iter_mut().find(|needle| needle.is(&form)) {
+                Some(known) => known.known_by += 1,
+                None => needles.push(Needle {
+                    text: SecretString::from(form),
+                    known_by: 1,
+                }),
             }
         }
-        needles.sort_by_key(|needle| std::cmp::Reverse(needle.expose_secret().len()));
+        needles.sort_by_key(|needle| std::cmp::Reverse(needle.text.expose_secret().len()));
     }
 
-    /// Forgets a secret that is no longer live, such as an expired token.
+    /// Forgets a secret that is no longer live, such as an expired token, once for each time that it
+    /// was learned.
     pub fn forget(&self, secret: &Secret) {
-        let gone = forms(secret.expose());
+        let value = secret.expose();
+        if value.len() < LEAST_BYTES {
+            return;
+        }
         let mut needles = self
             .needles
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        needles.retain(|needle| !gone.iter().any(|form| needle.expose_secret() == form));
+        for form in distinct(value) {
+            if let Some(known) = needles.iter_mut().find(|needle| needle.is(&form)) {
+                known.known_by -= 1;
+            }
+        }
+        needles.retain(|needle| needle.known_by > 0);
+    }
+
+    /// How many texts are looked for.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        let needles = self.needles.read();
+        needles
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .len()
     }
 
     /// The text without any secret known here.
@@ -218,7 +254,7 @@ impl Redactor {
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut clean = std::borrow::Cow::Borrowed(text);
         for needle in needles.iter() {
-            let needle = needle.expose_secret();
+            let needle = needle.text.expose_secret();
             if clean.contains(needle) {
                 clean = clean.replace(needle, REDACTED).into();
             }
@@ -227,10 +263,24 @@ impl Redactor {
     }
 }
 
+impl Needle {
+    fn is(&self, text: &str) -> bool {
+        self.text.expose_secret() == text
+    }
+}
+
 impl fmt::Debug for Redactor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Redactor")
     }
+}
+
+/// The forms in which text may hold a value, each once.
+fn distinct(value: &str) -> Vec<String> {
+    let mut forms = forms(value);
+    forms.sort_unstable();
+    forms.dedup();
+    forms
 }
 
 /// The forms in which text may hold a value.
@@ -308,6 +358,22 @@ mod tests {
         assert_eq!(redactor.scrub("nothing here"), "nothing here");
         redactor.forget(&secret);
         assert_eq!(redactor.scrub(value), value);
+    }
+
+    #[test]
+    fn a_secret_that_two_know_is_taken_out_until_both_forget_it() {
+        let redactor = Redactor::new();
+        // The second has the same text in several forms.
+        for secret in [Secret::new("p~Q+8/x=y&z%"), Secret::new("123456789")] {
+            redactor.learn(&secret);
+            redactor.learn(&secret);
+            redactor.forget(&secret);
+            assert_eq!(redactor.scrub(secret.expose()), REDACTED);
+            redactor.forget(&secret);
+            assert_eq!(redactor.scrub(secret.expose()), secret.expose());
+            assert_eq!(redactor.len(), 0);
+            redactor.forget(&secret);
+        }
     }
 
     #[test]

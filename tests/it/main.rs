@@ -9,6 +9,7 @@ mod audit;
 mod backfill;
 mod blobs;
 mod config;
+mod directory;
 mod docs;
 mod doctor;
 mod enrich;

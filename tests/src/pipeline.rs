@@ -12,6 +12,7 @@ pub struct Pipeline {
     plugin: String,
     config: String,
     tenants: Vec<String>,
+    directory: Option<String>,
     secrets: Vec<(String, String)>,
     grants: String,
     limits: String,
@@ -53,6 +54,7 @@ impl Pipeline {
             plugin: plugin.into(),
             config: String::new(),
             tenants: vec![format!("    - id: {name}\n")],
+            directory: None,
             secrets: Vec::new(),
             grants: String::new(),
             limits: String::new(),
@@ -67,6 +69,20 @@ impl Pipeline {
     pub fn through(mut self, plugin: &Path) -> Self {
         self.plugin = plugin.to_string_lossy().into_owned();
         self
+    }
+
+    /// The tenants of a directory instead of a list; see [`Self::tenant`].
+    #[must_use]
+    pub fn directory(mut self, path: &str) -> Self {
+        self.directory = Some(path.into());
+        self
+    }
+
+    /// A tenant as the text of a file of its own.
+    pub fn tenant(&self, index: usize) -> String {
+        let lines = self.tenants[index].lines();
+        let lines = lines.map(|line| line.get(6..).unwrap_or_default().to_owned() + "\n");
+        lines.collect()
     }
 
     /// The plugin's config, as the inside of a YAML flow map.
@@ -126,6 +142,7 @@ impl Pipeline {
             limits,
             grants,
             tenants,
+            directory,
             stages,
             sinks,
             sections,
@@ -134,9 +151,12 @@ impl Pipeline {
         } = self;
         let mut text = format!(
             "source:\n  plugin: {plugin}\n  config: {{ {config} }}\n  limits: {{ {limits} }}\n  \
-             grants: {{ {grants} }}\n  tenants:\n{}",
-            tenants.concat()
+             grants: {{ {grants} }}\n  tenants:"
         );
+        let _ = match directory {
+            Some(path) => writeln!(text, " {{ directory: {path} }}"),
+            None => write!(text, "\n{}", tenants.concat()),
+        };
         if !stages.is_empty() {
             let _ = write!(text, "stages:\n{stages}");
         }

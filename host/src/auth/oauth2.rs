@@ -111,6 +111,11 @@ impl Endpoint {
         self.prover.redactor()
     }
 
+    /// Nothing more will be asked.
+    pub(super) fn retire(&self) {
+        self.prover.retire();
+    }
+
     /// Whether the credential is another one than was refused last.
     pub(super) fn has_changed(&self) -> bool {
         let refused_with = *self

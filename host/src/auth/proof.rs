@@ -50,6 +50,8 @@ struct Known {
     told: Stage,
     /// What was sent last, newest behind.
     sent: VecDeque<Secret>,
+    /// What opened the certificate's key last.
+    passphrase: Option<Secret>,
 }
 
 impl Prover {
@@ -143,11 +145,20 @@ impl Prover {
 
     fn identity(&self, certificate: &Certificate) -> Result<(Version, Arc<Identity>), Error> {
         let files = Files::read(certificate)?;
-        if let Some(passphrase) = files.passphrase() {
-            self.redactor.learn(passphrase);
-        }
         let version = files.digest();
         let mut known = self.known();
+        if let Some(passphrase) = files.passphrase() {
+            let former = known.passphrase.replace(passphrase.clone());
+            if former
+                .as_ref()
+                .is_none_or(|former| former.expose() != passphrase.expose())
+            {
+                self.redactor.learn(passphrase);
+                former
+                    .iter()
+                    .for_each(|former| self.redactor.forget(former));
+            }
+        }
         if let Some((read, identity)) = &known.identity
             && *read == version
         {
@@ -180,6 +191,15 @@ impl Prover {
             Stage::Soon(_) if news => tracing::warn!(alarm = "certificate_expires", "{notice}"),
             Stage::Soon(_) => {}
             Stage::Fine => tracing::warn!(alarm = "certificate_not_yet_valid", "{notice}"),
+        }
+    }
+
+    /// Nothing more will be proven: nothing more needs to be kept out of the log.
+    pub(super) fn retire(&self) {
+        let mut known = self.known();
+        let passphrase = known.passphrase.take();
+        for secret in known.sent.drain(..).chain(passphrase) {
+            self.redactor.forget(&secret);
         }
     }
 

@@ -139,6 +139,15 @@ impl Egress {
     }
 }
 
+impl Drop for Egress {
+    /// Tenants come and go; the log's redaction must not grow with those that are gone.
+    fn drop(&mut self) {
+        if let Some(bound) = &self.bound {
+            bound.credentials.retire();
+        }
+    }
+}
+
 /// Why the host refused or could not send a request of a call; the first reason stays.
 pub type Trouble = Arc<Mutex<Option<Failure>>>;
 

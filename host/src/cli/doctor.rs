@@ -78,7 +78,11 @@ impl Doctor {
                 .is_none_or(|wanted| *tenant.id == **wanted)
         };
         let tenants: Vec<_> = config.source.tenants.iter().filter(wanted).collect();
+        let broken = &config.source.broken;
         if let (Some(name), true) = (&self.tenant, tenants.is_empty()) {
+            if !broken.is_empty() {
+                return Err(broken.clone());
+            }
             let known: Vec<&str> = config.source.tenants.iter().map(|one| &*one.id).collect();
             let what = format!("there is no tenant `{name}` in `{}`", config.file);
             let help = format!("its tenants are {}", known.join(", "));
@@ -97,10 +101,13 @@ impl Doctor {
             };
             async move { patient.examine().await }
         });
-        let tenants = futures::stream::iter(patients)
+        let mut tenants: Vec<_> = futures::stream::iter(patients)
             .buffered(SIDE_BY_SIDE)
             .collect()
             .await;
+        if self.tenant.is_none() && !broken.is_empty() {
+            tenants.push(TenantReport::of_config(broken));
+        }
         Ok(Report {
             file: config.file.to_string(),
             tenants,

@@ -80,6 +80,10 @@ impl State {
     #[expect(clippy::unused_async, reason = "every command is run the same way")]
     pub async fn run(self, _: Arc<Redactor>) -> Done {
         let config = Config::load(&self.file)?;
+        // What the ledger knows can be looked at whatever a tenant's file says by now.
+        for error in &config.source.broken {
+            eprintln!("warning: {error}");
+        }
         let now_ms = SystemClock.now_ms();
         let shown = self.look(&config, now_ms).map_err(|error| vec![error])?;
         if self.json {

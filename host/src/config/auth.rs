@@ -128,7 +128,7 @@ pub enum Algorithm {
 }
 
 /// How a tenant's tokens are got, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Auth {
     /// Requests go out as the plugin wrote them.
     None,
@@ -139,7 +139,7 @@ pub enum Auth {
 }
 
 /// An application in Microsoft Entra ID, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Microsoft {
     /// The cloud.
     pub cloud: Cloud,
@@ -158,7 +158,7 @@ pub struct Microsoft {
 }
 
 /// OAuth2 client credentials, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct OAuth2 {
     /// Where tokens are asked for.
     pub token_url: Url,
@@ -173,7 +173,7 @@ pub struct OAuth2 {
 }
 
 /// What proves that a client is who it says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Credential {
     /// A shared secret.
     ClientSecret(SecretRef),
@@ -196,6 +196,23 @@ pub struct Certificate {
     pub algorithm: Algorithm,
     /// Where the certificate is named.
     pub place: Place,
+}
+
+impl PartialEq for Certificate {
+    /// The same certificate is the same wherever it is named.
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            file,
+            key,
+            passphrase,
+            algorithm,
+            place: _,
+        } = self;
+        *file == other.file
+            && *key == other.key
+            && *passphrase == other.passphrase
+            && *algorithm == other.algorithm
+    }
 }
 
 impl Auth {

@@ -5,6 +5,8 @@
 //! there is to find. Text from the file is repeated only where it is a misspelt key or name, never
 //! where a secret could stand by mistake.
 
+mod list_or;
+
 use std::fmt;
 
 use serde::de::value::{BorrowedStrDeserializer, StrDeserializer};
@@ -14,8 +16,11 @@ use serde::de::{
 };
 use serde::forward_to_deserialize_any;
 
+pub use list_or::ListOr;
+
 use super::report::{Path, Report, suggest};
 use super::yaml::{Node, Value};
+use list_or::LIST_OR;
 
 /// Decodes the whole tree; `None` when it is too broken to go on, which the report then says.
 pub fn decode<'n, T: Deserialize<'n>>(root: &'n Node, report: &Report<'n>) -> Option<T> {
@@ -263,10 +268,11 @@ impl<'n> Deserializer<'n> for Decoder<'n, '_> {
         name: &'static str,
         visitor: V,
     ) -> Result<V::Value, Halt> {
-        if name == PART {
-            visitor.visit_seq(One { of: Some(self) })
-        } else {
-            visitor.visit_newtype_struct(self)
+        match (name, &self.node.value) {
+            (PART, _) => visitor.visit_seq(One { of: Some(self) }),
+            (LIST_OR, Value::Map(_)) => visitor.visit_newtype_struct(self),
+            (LIST_OR, _) => self.deserialize_any(visitor),
+            _ => visitor.visit_newtype_struct(self),
         }
     }
 

@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value, json};
 
-use super::{PipelineSection, auth, health, http, limits, sink, source, stage};
+use super::{PipelineSection, auth, health, http, limits, sink, source, stage, tenants};
 
 /// The JSON Schema (2020-12) of a pipeline file.
 pub fn schema() -> Value {
@@ -155,7 +155,21 @@ impl<'s> Page<'s> {
                 path += "[]";
             }
             let words = property["description"].as_str().unwrap_or_default();
-            let mut value = self.kind(property, &path);
+            let sections = match list_or_map(property) {
+                Some((item, map)) => {
+                    let name = target(map).unwrap_or_default();
+                    vec![(item, format!("{path}[]")), (map, format!("{path}.{name}"))]
+                }
+                None if list => vec![(&property["items"], path.clone())],
+                None => vec![(property, path.clone())],
+            };
+            let mut value = match &sections[..] {
+                [(item, of), (map, or)] => {
+                    let (item, map) = (self.kind(item, of), self.kind(map, or));
+                    format!("list of {item}, or {map}")
+                }
+                _ => self.kind(property, &path),
+            };
             if list {
                 value = format!("list of {value}");
             }
@@ -168,8 +182,9 @@ impl<'s> Page<'s> {
                 self.text,
                 "| `{key}` | {value} | {default} | {words}{example} |"
             );
-            let element = if list { &property["items"] } else { property };
-            inner.extend(self.claim(element, path));
+            for (section, path) in sections {
+                inner.extend(self.claim(section, path));
+            }
         }
         inner
     }
@@ -228,6 +243,14 @@ fn default(section: &Value, property: &Value, key: &str) -> String {
     }
 }
 
+/// Both forms of a value that is a list or a map: the list's items, and the map.
+fn list_or_map(schema: &Value) -> Option<(&Value, &Value)> {
+    match &schema["oneOf"].as_array()?[..] {
+        [list, map] if list["type"] == "array" => Some((&list["items"], map)),
+        _ => None,
+    }
+}
+
 /// The name of the struct that a value is read into.
 fn target(schema: &Value) -> Option<String> {
     let direct = schema["$ref"].as_str();
@@ -276,7 +299,8 @@ fn order() -> Map<String, Value> {
         ("state", keys::<super::StateSection>()),
         ("dead_letter", keys::<super::DeadLetterSection>()),
         ("source", keys::<source::SourceSection>()),
-        ("tenant", keys::<source::TenantSection>()),
+        ("tenant", keys::<tenants::TenantSection>()),
+        ("directory", keys::<tenants::DirectorySection>()),
         ("grants", keys::<source::GrantsSection>()),
         ("limits", keys::<limits::LimitsSection>()),
         ("microsoft", keys::<auth::MicrosoftSection>()),

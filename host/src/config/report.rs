@@ -74,6 +74,8 @@ struct Finding {
 pub struct Report<'n> {
     file: String,
     root: &'n Node,
+    /// The tenant that all of the file is about.
+    tenant: Option<String>,
     findings: RefCell<Vec<Finding>>,
 }
 
@@ -83,7 +85,17 @@ impl<'n> Report<'n> {
         Self {
             file: file.to_owned(),
             root,
+            tenant: None,
             findings: RefCell::default(),
+        }
+    }
+
+    /// The same about a file that is all about one tenant.
+    #[must_use]
+    pub fn of_tenant(self, id: &str) -> Self {
+        Self {
+            tenant: Some(id.to_owned()),
+            ..self
         }
     }
 
@@ -164,8 +176,8 @@ impl<'n> Report<'n> {
     }
 
     fn describe(&self, path: &Path, at_key: bool) -> Place {
-        let (at, tenant) = self.locate(path, at_key);
-        let own = if tenant.is_some() {
+        let (at, listed) = self.locate(path, at_key);
+        let own = if listed.is_some() {
             &path.0[3..]
         } else {
             &path.0[..]
@@ -174,7 +186,7 @@ impl<'n> Report<'n> {
         Place {
             file: self.file.as_str().into(),
             at,
-            tenant,
+            tenant: listed.or_else(|| self.tenant.clone()),
             key,
         }
     }

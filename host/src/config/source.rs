@@ -1,6 +1,5 @@
 //! Section `source`: a plugin, what it may do, and the tenants it works for.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,11 +7,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::auth::{Auth, AuthSection};
 use super::check::Scope;
-use super::decode::Part;
+use super::decode::{ListOr, Part};
 use super::limits::{Limits, LimitsSection};
 use super::report::{Path, Place};
+use super::tenants::{self, Common, Directory, DirectorySection, Tenant, TenantSection};
+use super::yaml::Node;
+use crate::error::Error;
 use crate::http::Origin;
 
 /// The plugins that are part of the program.
@@ -31,33 +32,15 @@ pub struct SourceSection {
     /// secret here: the plugin reads all of it.
     #[serde(default)]
     pub config: Map<String, Value>,
-    /// For whom the plugin works, each with credentials, state, limits and failures of its own.
-    pub tenants: Vec<Part<TenantSection>>,
+    /// For whom the plugin works, each with credentials, state, limits and failures of its own: a
+    /// list, or a directory with a file for each.
+    pub tenants: ListOr<Part<TenantSection>, DirectorySection>,
     /// What each tenant may use.
     #[serde(default)]
     pub limits: Part<LimitsSection>,
     /// What the plugin may reach beside the tenant's own resource.
     #[serde(default)]
     pub grants: Part<GrantsSection>,
-}
-
-/// One tenant of the source.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "tenant")]
-pub struct TenantSection {
-    /// Its name in state, logs and metrics. Its progress is kept under this name: a changed name
-    /// starts anew.
-    #[schemars(extend("examples" = ["contoso"]))]
-    pub id: String,
-    /// How to sign in for it. Without it requests go out as the plugin wrote them.
-    pub auth: Option<AuthSection>,
-    /// Settings of the plugin that differ for this tenant: merged over `source.config`, key by key.
-    #[serde(default)]
-    pub config: Map<String, Value>,
-    /// Limits that differ for this tenant.
-    #[serde(default)]
-    pub limits: Part<LimitsSection>,
 }
 
 /// What a plugin may reach.
@@ -103,142 +86,46 @@ pub struct Source {
     pub place: Place,
     /// What the plugin may reach for every tenant; see also [`Tenant::origins`].
     pub grants: Grants,
-    /// The tenants, in the order of the file; at least one, each with a different id.
+    /// The tenants, each with a different id: those of the list, at least one, in its order; or
+    /// those of the directory's good files, in the order of their names.
     pub tenants: Vec<Tenant>,
-}
-
-/// One tenant, checked.
-#[derive(Clone, Debug)]
-pub struct Tenant {
-    /// Its name.
-    pub id: Arc<str>,
-    /// How to sign in.
-    pub auth: Auth,
-    /// What the plugin gets as its config: one JSON object, with the tenant's public facts under
-    /// `tenant`.
-    pub config: Value,
-    /// What it may use.
-    pub limits: Limits,
-    /// Every origin its requests may go to: the grants, and its own resource.
-    pub origins: Vec<Origin>,
-    /// Where it stands in the file.
-    pub place: Place,
-}
-
-impl Tenant {
-    /// The same tenant under another id and sign-in, such as a simulated one.
-    #[must_use]
-    pub fn standing_for(&self, id: &str, auth: Auth, grants: &Grants) -> Self {
-        let mut config = self.config.as_object().cloned().unwrap_or_default();
-        config.insert("tenant".into(), facts(id, &auth).into());
-        Self {
-            id: id.into(),
-            origins: origins(&auth, grants),
-            auth,
-            config: config.into(),
-            ..self.clone()
-        }
-    }
-}
-
-/// What a plugin may know of a tenant.
-fn facts(id: &str, auth: &Auth) -> Map<String, Value> {
-    let mut facts = Map::new();
-    facts.insert("id".into(), id.into());
-    facts.extend(auth.public_facts());
-    facts
-}
-
-/// Where a tenant's requests may go.
-fn origins(auth: &Auth, grants: &Grants) -> Vec<Origin> {
-    let mut origins = grants.http.clone();
-    origins.extend(auth.origin().filter(|own| !grants.http.contains(own)));
-    origins
+    /// Where tenants come and go while the pipeline runs, unless it lists them.
+    pub directory: Option<Directory>,
+    /// What is wrong with single files of the directory. A pipeline does not start with such, but
+    /// what needs no tenant works.
+    pub broken: Vec<Error>,
 }
 
 impl SourceSection {
-    pub(super) fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Source {
+    pub(super) fn check(&self, scope: &Scope<'_, '_>, at: &Path, tree: &Arc<Node>) -> Source {
         let plugin = check_plugin(scope, &at.key("plugin"), &self.plugin);
         let grants = check_grants(scope, &at.key("grants"), &self.grants);
-        check_settings(scope, &at.key("config"), &self.config);
+        tenants::check_settings(scope, &at.key("config"), &self.config);
         let limits = check_limits(scope, at, &Limits::default(), &self.limits);
-        let list = at.key("tenants");
-        if self.tenants.is_empty() {
-            scope
-                .report
-                .add(&list, "there is no tenant", "add one: `- id: NAME`");
-        }
-        let mut seen: HashMap<String, Place> = HashMap::new();
-        let mut tenants = Vec::new();
-        for (index, part) in self.tenants.iter().enumerate() {
-            let Some(section) = &part.0 else { continue };
-            let at = list.index(index);
-            let named = scope.name(&at.key("id"), &section.id, 64);
-            let place = scope.report.place(&at.key("id"));
-            // Some file systems and people do not tell `Contoso` from `contoso`.
-            match seen.get(&section.id.to_lowercase()) {
-                Some(first) if named => {
-                    let what = format!("tenant id `{}` is used twice", section.id);
-                    let line = first.at.line;
-                    let help = format!("it stands in line {line} as well; give each its own id");
-                    scope.report.add(&at.key("id"), what, help);
+        let common = Common {
+            config: self.config.clone(),
+            grants: grants.clone(),
+            limits,
+        };
+        let inside = at.key("tenants");
+        let (mut tenants, mut directory, mut broken) = (Vec::new(), None, Vec::new());
+        match &self.tenants {
+            ListOr::List(list) => tenants = common.list(scope, &inside, list, tree),
+            ListOr::Map(section) => {
+                directory = section.check(scope, &inside, common);
+                if let Some(directory) = &directory {
+                    (tenants, broken) = directory.tenants();
                 }
-                _ => drop(seen.insert(section.id.to_lowercase(), place)),
             }
-            tenants.extend(self.tenant(scope, &at, section, &grants, &limits));
         }
-        let place = scope.report.place(&at.key("plugin"));
         Source {
             plugin,
-            place,
+            place: scope.report.place(&at.key("plugin")),
             grants,
             tenants,
+            directory,
+            broken,
         }
-    }
-
-    fn tenant(
-        &self,
-        scope: &Scope<'_, '_>,
-        at: &Path,
-        section: &TenantSection,
-        grants: &Grants,
-        limits: &Limits,
-    ) -> Option<Tenant> {
-        let auth = match &section.auth {
-            Some(auth) => auth.check(scope, &at.key("auth")),
-            None => Some(Auth::None),
-        };
-        check_settings(scope, &at.key("config"), &section.config);
-        let limits = check_limits(scope, at, limits, &section.limits);
-        let auth = auth?;
-        let mut config = self.config.clone();
-        merge(&mut config, &section.config);
-        config.insert("tenant".into(), facts(&section.id, &auth).into());
-        Some(Tenant {
-            id: section.id.as_str().into(),
-            origins: origins(&auth, grants),
-            auth,
-            config: config.into(),
-            limits,
-            place: scope.report.place(&at.key("id")),
-        })
-    }
-}
-
-/// Lays settings over others: maps key by key, everything else replaced.
-fn merge(under: &mut Map<String, Value>, over: &Map<String, Value>) {
-    for (key, value) in over {
-        match (under.get_mut(key), value) {
-            (Some(Value::Object(under)), Value::Object(over)) => merge(under, over),
-            _ => drop(under.insert(key.clone(), value.clone())),
-        }
-    }
-}
-
-fn check_settings(scope: &Scope<'_, '_>, at: &Path, config: &Map<String, Value>) {
-    if config.contains_key("tenant") {
-        let what = "key `tenant` is taken: the host puts the tenant's public facts there";
-        scope.report.add_key(&at.key("tenant"), what, "remove it");
     }
 }
 

@@ -75,7 +75,7 @@ fn the_example_of_the_design_reads_as_written() {
         })
     );
     assert_eq!(tenant.origins[0].to_string(), "https://manage.office.com");
-    let place = config.config_place(0, "/content_types/1");
+    let place = config.config_place(&config.source.tenants[0], "/content_types/1");
     assert_eq!(
         place.to_string(),
         "pipelines/contoso.yaml:4:49, key `source.config.content_types[1]`"
@@ -229,12 +229,10 @@ fn tenants_override_the_source_and_share_nothing_else() {
     assert_eq!(certificate.file, FilePath::new("pipelines/c.pem"));
     assert_eq!(certificate.algorithm, auth::Algorithm::RS256);
     // What a plugin complains about is found where it was written.
-    assert_eq!(config.config_place(0, "/ecs/raw").at.line, 16);
-    assert_eq!(config.config_place(0, "/ecs/version").at.line, 3);
-    assert_eq!(
-        config.config_place(2, "/nowhere").tenant.as_deref(),
-        Some("local")
-    );
+    let place = |tenant, pointer| config.config_place(tenant, pointer);
+    assert_eq!(place(contoso, "/ecs/raw").at.line, 16);
+    assert_eq!(place(contoso, "/ecs/version").at.line, 3);
+    assert_eq!(place(local, "/nowhere").tenant.as_deref(), Some("local"));
 }
 
 #[test]

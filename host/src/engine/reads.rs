@@ -1,7 +1,7 @@
 //! One stream's reading side: takes splits that are due, reads them side by side, settles what failed.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +30,9 @@ const URGENT_MS: i64 = 12 * 60 * 60 * 1_000;
 /// How often a stream without work looks again, in case a wake-up was for work that is not due yet.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
+/// The ids of splits on their way between `reading` and whatever becomes of them.
+type Unsettled = Mutex<BTreeSet<String>>;
+
 pub(super) struct Reads {
     shared: Arc<Shared>,
     stream: Arc<Stream>,
@@ -38,6 +41,8 @@ pub(super) struct Reads {
     listed: watch::Receiver<bool>,
     ready: VecDeque<Taken>,
     running: JoinSet<()>,
+    /// Splits that a task reads and has not settled.
+    unsettled: Arc<Unsettled>,
     /// Closed while this stream's content cannot be read.
     gate: Arc<Gate>,
     storm: Arc<Storm>,
@@ -61,6 +66,7 @@ impl Reads {
             listed,
             ready: VecDeque::new(),
             running: JoinSet::new(),
+            unsettled: Arc::default(),
             gate: Arc::default(),
             storm: Arc::default(),
         }
@@ -79,7 +85,7 @@ impl Reads {
                 }
                 break;
             };
-            let stop = self.shared.engine.stop.clone();
+            let stop = self.shared.stop.clone();
             // The semaphore is fair, so the tenant's streams get slots in turn.
             let slot = tokio::select! {
                 slot = self.shared.slots.clone().acquire_owned() => slot.ok(),
@@ -96,13 +102,19 @@ impl Reads {
                 found: self.found.clone(),
                 gate: self.gate.clone(),
                 storm: self.storm.clone(),
+                unsettled: self.unsettled.clone(),
             };
+            lock(&self.unsettled).insert(taken.split.id.clone());
             self.running.spawn(read.run(taken, slot));
         }
-        self.put_back().await;
+        let unread: Vec<_> = self.ready.drain(..).map(|taken| taken.split.id).collect();
+        self.put_back(unread).await;
         let running = async { while self.running.join_next().await.is_some() {} };
-        // What is dropped here waits for the network, and can hand over no more.
         self.shared.unless_stopped(running).await;
+        // What is given up here waits for the network or for room; whoever comes next reads it again.
+        self.running.shutdown().await;
+        let unsettled = std::mem::take(&mut *lock(&self.unsettled));
+        self.put_back(unsettled).await;
     }
 
     async fn refill(&mut self) {
@@ -154,18 +166,19 @@ impl Reads {
             Ok(()) = self.touched.changed() => {}
             () = tokio::time::sleep(due.max(Duration::from_millis(10))) => {}
             Some(_) = self.running.join_next(), if !idle => {}
-            () = engine.stop.cancelled() => return false,
+            () = self.shared.stop.cancelled() => return false,
         }
         true
     }
 
-    /// What was taken and not begun goes back, so that a later run does not wait for a restart's clean-up.
-    async fn put_back(&mut self) {
+    /// What was taken and is not delivered goes back, so that whoever comes next need not wait for the clean-up of a
+    /// restart.
+    async fn put_back(&self, ids: impl IntoIterator<Item = String>) {
         let engine = &self.shared.engine;
-        for taken in self.ready.drain(..) {
+        for id in ids {
             let key = SplitKey {
                 stream: self.key.clone(),
-                id: taken.split.id,
+                id,
             };
             let put = engine
                 .ledger
@@ -186,6 +199,7 @@ struct Read {
     found: Arc<Notify>,
     gate: Arc<Gate>,
     storm: Arc<Storm>,
+    unsettled: Arc<Unsettled>,
 }
 
 impl Read {
@@ -201,7 +215,7 @@ impl Read {
         let output = Arc::new(LineOutput {
             reading: reading.clone(),
             line: engine.line.clone(),
-            stop: engine.stop.clone(),
+            closed: self.shared.closed.clone(),
         });
         let read = self
             .shared
@@ -215,20 +229,23 @@ impl Read {
                 self.storm.over();
                 // Refused only when the run is over; the split is then read again by the next one.
                 let _ = engine.line.finish(reading).await;
+                lock(&self.unsettled).remove(&split.id);
             }
             Err(failure) => {
                 let setback = self.judge(&failure, attempts + 1, quarantined);
                 if let Setback::Lost { reason } = &setback {
                     self.shared.declare(&Loss {
                         stream: self.key.clone(),
-                        split: Some(split.id),
+                        split: Some(split.id.clone()),
                         since_ms: split.created_ms,
                         until_ms: split.created_ms,
                         reason: reason.clone(),
                         declared_ms: engine.clock.now_ms(),
                     });
                 }
-                self.settle(&reading.split, setback).await;
+                if self.settle(&reading.split, setback).await {
+                    lock(&self.unsettled).remove(&split.id);
+                }
                 self.found.notify_one();
             }
         }
@@ -309,7 +326,8 @@ impl Read {
         }
     }
 
-    async fn settle(&self, key: &SplitKey, setback: Setback) {
+    /// Writes down what becomes of a split; false when the run stops before that can be done.
+    async fn settle(&self, key: &SplitKey, setback: Setback) -> bool {
         let engine = &self.shared.engine;
         let mut failures = 0;
         while let Err(error) = engine
@@ -321,17 +339,22 @@ impl Read {
             failures += 1;
             let wait = schedule::split_wait(failures, None);
             if !self.shared.sleep(wait).await {
-                return;
+                return false;
             }
         }
+        true
     }
+}
+
+fn lock(unsettled: &Unsettled) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+    unsettled.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Hands one split's events to the line.
 struct LineOutput {
     reading: Arc<Reading>,
     line: Arc<Line>,
-    stop: tokio_util::sync::CancellationToken,
+    closed: tokio_util::sync::CancellationToken,
 }
 
 #[async_trait]
@@ -343,7 +366,7 @@ impl Output for LineOutput {
         };
         tokio::select! {
             accepted = self.line.accept(batch, &self.reading) => accepted,
-            () = self.stop.cancelled() => Err(Closed),
+            () = self.closed.cancelled() => Err(Closed),
         }
     }
 
@@ -351,11 +374,11 @@ impl Output for LineOutput {
         let stream = self.reading.split.stream.clone();
         tokio::select! {
             kept = self.line.reject(stream, body, reason) => kept,
-            () = self.stop.cancelled() => Err(Closed),
+            () = self.closed.cancelled() => Err(Closed),
         }
     }
 
     fn draining(&self) -> bool {
-        self.stop.is_cancelled()
+        self.closed.is_cancelled()
     }
 }

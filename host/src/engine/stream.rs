@@ -68,10 +68,7 @@ async fn list(
     let mut failures = 0;
     let mut unproductive = 0;
     while shared.unpaused().await {
-        // What is dropped here has committed nothing, or all; the next run goes on from there.
-        let Some(answer) = shared.unless_stopped(discover(shared, stream, key)).await else {
-            break;
-        };
+        let answer = discover(shared, stream, key).await;
         let answer = answer.and_then(|(next, new)| {
             unproductive = if new == 0 { unproductive + 1 } else { 0 };
             if next == Next::Again && unproductive >= UNPRODUCTIVE {
@@ -158,7 +155,14 @@ async fn discover(
         watermark_ms,
         gaps,
         state,
-    } = shared.source.discover(stream, state).await?;
+    } = match shared
+        .unless_stopped(shared.source.discover(stream, state))
+        .await
+    {
+        Some(found) => found?,
+        // Only the call is given up, never a commit: a listing by whoever comes next begins where this one ended.
+        None => return Err(Failure::Cancelled),
+    };
     let lost = gaps.clone();
     let unchanged = state.is_empty();
     let found = Found {

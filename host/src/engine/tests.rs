@@ -66,13 +66,15 @@ async fn run(source: impl Source + 'static, once: bool, stop: CancellationToken)
         health: Arc::default(),
         once,
         stop,
+        drain_timeout: Duration::ZERO,
     };
     let tenant = Tenant {
         id: "contoso".into(),
         source: Arc::new(source),
         in_flight: 1,
     };
-    engine.run(vec![tenant]).await
+    let (_, changes) = mpsc::channel(1);
+    engine.run(vec![tenant], changes).await
 }
 
 /// The service answers nothing, or the tenant's budget is spent: a stop is not held up by either.

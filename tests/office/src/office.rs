@@ -249,7 +249,7 @@ impl std::fmt::Debug for Office {
 }
 
 /// How many requests are remembered: enough to see what a test did last, and little to hold.
-const RECENT: usize = 500;
+const RECENT: usize = 5_000;
 
 const HEADERS: &[(&str, &str)] = &[
     ("Cache-Control", "no-cache"),

@@ -142,6 +142,20 @@ pub(super) struct TenantReport {
     pub(super) steps: Vec<Step>,
 }
 
+impl TenantReport {
+    /// What cannot even be read; the places name the tenants.
+    pub(super) fn of_config(errors: &[Error]) -> Self {
+        let step = |error: &Error| {
+            let found = format!("{} ({})", error.what, error.places.join(", "));
+            Step::new("config", "").fail(Cause::Config, found, error.help.clone())
+        };
+        Self {
+            tenant: String::new(),
+            steps: errors.iter().map(step).collect(),
+        }
+    }
+}
+
 /// All tenants of a file.
 #[derive(Debug)]
 pub(super) struct Report {
@@ -152,17 +166,9 @@ pub(super) struct Report {
 impl Report {
     /// A file that cannot even be read.
     pub(super) fn of_config(file: &Path, errors: &[Error]) -> Self {
-        let step = |error: &Error| {
-            let found = format!("{} ({})", error.what, error.places.join(", "));
-            Step::new("config", "").fail(Cause::Config, found, error.help.clone())
-        };
-        let steps = errors.iter().map(step).collect();
         Self {
             file: file.display().to_string(),
-            tenants: vec![TenantReport {
-                tenant: String::new(),
-                steps,
-            }],
+            tenants: vec![TenantReport::of_config(errors)],
         }
     }
 

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -219,6 +221,7 @@ impl Run {
             health: health.clone(),
             once: false,
             stop: stop.clone(),
+            drain_timeout: Duration::ZERO,
         };
         let feed = Arc::new(Feed {
             clock,
@@ -231,7 +234,8 @@ impl Run {
             source: feed.clone(),
             in_flight: 4,
         };
-        let running = tokio::spawn(engine.run(vec![tenant]));
+        let (_, changes) = mpsc::channel(1);
+        let running = tokio::spawn(engine.run(vec![tenant], changes));
         Self {
             feed,
             down,
