@@ -36,7 +36,7 @@ pub use limits::Limits;
 pub use report::Place;
 pub use sink::{Sink, SinkKind};
 pub use source::{Grants, PluginRef, Source};
-pub use stage::{Filter, Stage, StageKind};
+pub use stage::{Filter, Redact, RedactWith, Sample, Stage, StageKind};
 pub use tenants::{Directory, Tenant};
 
 use check::Scope;

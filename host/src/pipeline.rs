@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::capability::Grants;
 use crate::capability::http::{GLOBAL_IN_FLIGHT, first_request};
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{self, Config, PluginRef, SinkKind, StageKind};
+use crate::config::{self, Config, PluginRef, RedactWith, SinkKind, StageKind};
 use crate::dead_letter::DeadLetters;
 use crate::engine::{Engine, Outcome};
 use crate::error::Error;
@@ -32,8 +32,13 @@ use crate::sink::Sink;
 use crate::sink::file::FileSink;
 use crate::sink::stdout::StdoutSink;
 use crate::stage::Stage;
+use crate::stage::drop::DropStage;
 use crate::stage::filter::FilterStage;
 use crate::stage::geoip::GeoipStage;
+use crate::stage::redact::pattern::Pattern;
+use crate::stage::redact::{RedactStage, Salt, With};
+use crate::stage::rename::RenameStage;
+use crate::stage::sample::SampleStage;
 use crate::stage::user_agent::UserAgentStage;
 use source::SourceMaker;
 use tenants::Tenants;
@@ -214,7 +219,33 @@ async fn make_stage(stage: &config::Stage, runtime: &Runtime) -> Result<Box<dyn 
             runtime.clock.clone(),
         )),
         StageKind::UserAgent => Box::new(UserAgentStage::default()),
+        StageKind::Redact(redact) => Box::new(make_redact(redact, &runtime.redactor)?),
+        StageKind::Sample(sample) => {
+            let exclude = sample.exclude.as_ref().map(FilterStage::of).transpose()?;
+            let key_field = sample.key_field.clone();
+            Box::new(SampleStage::new(sample.rate, key_field, exclude))
+        }
+        StageKind::Rename(names) => Box::new(RenameStage::new(names.clone())),
+        StageKind::Drop(fields) => Box::new(DropStage::new(fields.clone())),
     })
+}
+
+fn make_redact(redact: &config::Redact, redactor: &Redactor) -> Result<RedactStage, Error> {
+    let with = match &redact.with {
+        RedactWith::Mask => With::Mask,
+        RedactWith::Drop => With::Drop,
+        RedactWith::Hash(salt) => {
+            let secret = salt.resolve()?;
+            redactor.learn(&secret);
+            With::Hash(Salt::new(&secret).map_err(|what| {
+                let help = "`openssl rand -hex 32` makes one";
+                Error::config(what).help(help)
+            })?)
+        }
+    };
+    let patterns: Result<_, _> = redact.patterns.iter().map(Pattern::new).collect();
+    let patterns = patterns.map_err(Error::config)?;
+    Ok(RedactStage::new(redact.fields.clone(), patterns, with))
 }
 
 fn make_sink(sink: &config::Sink) -> Box<dyn Sink> {

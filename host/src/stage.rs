@@ -3,14 +3,20 @@
 //! A stage keeps identities: what it passes on has the identity of what came in, what it makes several of gets
 //! child identities, and everything that came in is accounted for.
 
+pub mod drop;
+mod fields;
 pub mod filter;
 pub mod geoip;
 mod json;
+pub mod redact;
+pub mod rename;
+pub mod sample;
 pub mod user_agent;
 
 use async_trait::async_trait;
 
 use crate::event::{Batch, Event};
+pub(crate) use fields::is_field;
 
 /// What a stage made of a batch. Every event that came in is passed on, dropped or rejected.
 #[derive(Debug, Default)]

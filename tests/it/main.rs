@@ -21,6 +21,7 @@ mod pipeline;
 mod restart;
 mod sandbox;
 mod secrets;
+mod stages;
 mod state;
 mod state_command;
 mod storms;

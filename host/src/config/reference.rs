@@ -128,6 +128,14 @@ impl<'s> Page<'s> {
     fn keys(&mut self, name: &str, schema: &'s Value, path: &str) -> Vec<(String, String)> {
         let empty = Map::new();
         let properties = schema["properties"].as_object().unwrap_or(&empty);
+        if let Some(entries) = schema["x-entries"].as_str() {
+            let example = flow(&schema["examples"][0]);
+            let _ = writeln!(
+                self.text,
+                "\nEvery entry has its {entries}. Example: `{example}`."
+            );
+            return Vec::new();
+        }
         if properties.is_empty() {
             self.text += "\nIt has no keys: `{}`.\n";
             return Vec::new();
@@ -312,6 +320,9 @@ fn order() -> Map<String, Value> {
         ("filter", keys::<stage::FilterSection>()),
         ("wasm", keys::<stage::WasmSection>()),
         ("geoip", keys::<stage::GeoipSection>()),
+        ("redact", keys::<stage::RedactSection>()),
+        ("sample", keys::<stage::SampleSection>()),
+        ("drop", keys::<stage::DropSection>()),
         ("stdout", keys::<sink::StdoutSection>()),
         ("file", keys::<sink::FileSection>()),
     ];

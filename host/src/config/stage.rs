@@ -1,5 +1,8 @@
 //! Section `stages`: what happens to events between source and sinks.
 
+mod edit;
+mod redact;
+
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -11,6 +14,9 @@ use super::decode::Part;
 use super::limits::{Limits, LimitsSection};
 use super::report::{Path, Place};
 use super::source::{Grants, GrantsSection, PluginRef, check_grants, check_limits, check_plugin};
+
+pub use edit::{DropSection, RenameSection, Sample, SampleSection};
+pub use redact::{PatternSection, Redact, RedactSection, RedactWith, WithSection};
 
 /// One step that every event takes. Stages run in the order of the file.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -25,6 +31,14 @@ pub enum StageSection {
     Geoip(GeoipSection),
     /// Takes `user_agent.original` apart into name, version, system and device.
     UserAgent(UserAgentSection),
+    /// Hides what must not leave.
+    Redact(RedactSection),
+    /// Keeps one event of several.
+    Sample(SampleSection),
+    /// Gives fields other names.
+    Rename(RenameSection),
+    /// Takes fields out of events.
+    Drop(DropSection),
 }
 
 /// Keeps or drops events by the values of fields. An event matches when every named field has (one
@@ -104,6 +118,14 @@ pub enum StageKind {
     },
     /// Takes user agents apart.
     UserAgent,
+    /// Hides what must not leave.
+    Redact(Redact),
+    /// Keeps one event of several.
+    Sample(Sample),
+    /// Gives fields other names: each old name with its new one.
+    Rename(Vec<(String, String)>),
+    /// Takes fields out.
+    Drop(Vec<String>),
 }
 
 /// Keeps or drops events by the values of fields, checked.
@@ -136,6 +158,10 @@ impl StageSection {
             Self::Wasm(section) => ("wasm", Some(section.check(scope, &at.key("wasm")))),
             Self::Geoip(section) => ("geoip", section.check(scope, &at.key("geoip"))),
             Self::UserAgent(_) => ("user_agent", Some(StageKind::UserAgent)),
+            Self::Redact(section) => ("redact", section.check(scope, &at.key("redact"))),
+            Self::Sample(section) => ("sample", Some(section.check(scope, &at.key("sample")))),
+            Self::Rename(section) => ("rename", Some(section.check(scope, &at.key("rename")))),
+            Self::Drop(section) => ("drop", Some(section.check(scope, &at.key("drop")))),
         };
         Some(Stage {
             place: scope.report.place(&at.key(name)),
@@ -157,43 +183,53 @@ impl FilterSection {
                 return None;
             }
         };
-        let at = at.key(key);
-        if map.is_empty() {
-            let what = format!("`{key}` names no field");
-            scope
-                .report
-                .add(&at, what, "for example `event.action: mail-items-accessed`");
-        }
-        let mut fields = Vec::new();
-        for (field, value) in map {
-            let at = at.key(field);
-            let values = match value {
-                Value::Array(values) => values.clone(),
-                value => vec![value.clone()],
-            };
-            if values.is_empty() {
-                scope.report.add(
-                    &at,
-                    "the list of values is empty",
-                    "name at least one value",
-                );
-            }
-            if values
-                .iter()
-                .any(|value| value.is_array() || value.is_object())
-            {
-                let help =
-                    "use text, numbers, `true` or `false`; nest fields with dots: `event.action`";
-                scope.report.add(
-                    &at,
-                    format!("field `{field}` is compared with a list or map"),
-                    help,
-                );
-            }
-            fields.push((field.clone(), values));
-        }
+        let fields = check_fields(scope, &at.key(key), key, map);
         Some(StageKind::Filter(Filter { keep, fields }))
     }
+}
+
+/// Checks a map of field to value or list of values.
+fn check_fields(
+    scope: &Scope<'_, '_>,
+    at: &Path,
+    key: &str,
+    map: &Map<String, Value>,
+) -> Vec<(String, Vec<Value>)> {
+    if map.is_empty() {
+        let what = format!("`{key}` names no field");
+        scope
+            .report
+            .add(at, what, "for example `event.action: mail-items-accessed`");
+    }
+    let mut fields = Vec::new();
+    for (field, value) in map {
+        let at = at.key(field);
+        let values = match value {
+            Value::Array(values) => values.clone(),
+            value => vec![value.clone()],
+        };
+        if values.is_empty() {
+            scope.report.add(
+                &at,
+                "the list of values is empty",
+                "name at least one value",
+            );
+        }
+        if values
+            .iter()
+            .any(|value| value.is_array() || value.is_object())
+        {
+            let help =
+                "use text, numbers, `true` or `false`; nest fields with dots: `event.action`";
+            scope.report.add(
+                &at,
+                format!("field `{field}` is compared with a list or map"),
+                help,
+            );
+        }
+        fields.push((field.clone(), values));
+    }
+    fields
 }
 
 impl WasmSection {

@@ -64,6 +64,14 @@ impl FilterStage {
         })
     }
 
+    /// Whether this would drop the event.
+    pub(super) fn drops(&self, body: &[u8]) -> Result<bool, String> {
+        match self.matches(body) {
+            Ok(matches) => Ok(matches != self.keep),
+            Err(error) => Err(format!("the event is not a JSON object: {error}")),
+        }
+    }
+
     fn matches(&self, body: &[u8]) -> Result<bool, serde_json::Error> {
         for field in &self.fields {
             if !field.matches(body)? {
@@ -122,14 +130,10 @@ impl Stage for FilterStage {
     async fn apply(&self, batch: Batch) -> Staged {
         let mut staged = Staged::default();
         for event in batch.events {
-            match self.matches(&event.body) {
-                Ok(matches) if matches == self.keep => staged.passed.push(event),
-                Ok(_) => staged.dropped += 1,
-                Err(error) => {
-                    staged
-                        .rejected
-                        .push((event, format!("the event is not a JSON object: {error}")));
-                }
+            match self.drops(&event.body) {
+                Ok(false) => staged.passed.push(event),
+                Ok(true) => staged.dropped += 1,
+                Err(reason) => staged.rejected.push((event, reason)),
             }
         }
         staged
