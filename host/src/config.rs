@@ -36,7 +36,7 @@ pub use limits::Limits;
 pub use report::Place;
 pub use sink::{Sink, SinkKind};
 pub use source::{Grants, PluginRef, Source};
-pub use stage::{Filter, Redact, RedactWith, Sample, Stage, StageKind};
+pub use stage::{Exclude, Filter, Redact, RedactWith, Remap, Sample, Stage, StageKind};
 pub use tenants::{Directory, Tenant};
 
 use check::Scope;
@@ -180,7 +180,7 @@ impl Config {
         let tree = Arc::new(tree(&file, text, None)?);
         let report = Report::new(&file, &tree);
         let config = decode::decode::<PipelineSection>(&tree, &report)
-            .and_then(|section| section.check(path, &report, &tree, state_root));
+            .and_then(|section| section.check(path, text, &report, &tree, state_root));
         let errors = report.finish();
         match config {
             Some(config) if errors.is_empty() => Ok(config),
@@ -220,13 +220,18 @@ impl PipelineSection {
     fn check(
         &self,
         path: &FilePath,
+        text: &str,
         report: &Report<'_>,
         tree: &Arc<Node>,
         state_root: Option<&FilePath>,
     ) -> Option<Config> {
         let root = Path::default();
         let folder = path.parent().map(FilePath::to_path_buf).unwrap_or_default();
-        let scope = Scope { report, folder };
+        let scope = Scope {
+            report,
+            folder,
+            text,
+        };
         let name = path
             .file_stem()
             .map_or_else(String::new, |n| n.to_string_lossy().into_owned());

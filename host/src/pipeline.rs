@@ -32,13 +32,15 @@ use crate::sink::Sink;
 use crate::sink::file::FileSink;
 use crate::sink::stdout::StdoutSink;
 use crate::stage::Stage;
+use crate::stage::condition::ConditionStage;
 use crate::stage::drop::DropStage;
 use crate::stage::filter::FilterStage;
 use crate::stage::geoip::GeoipStage;
 use crate::stage::redact::pattern::Pattern;
 use crate::stage::redact::{RedactStage, Salt, With};
+use crate::stage::remap::RemapStage;
 use crate::stage::rename::RenameStage;
-use crate::stage::sample::SampleStage;
+use crate::stage::sample::{Exclude, SampleStage};
 use crate::stage::user_agent::UserAgentStage;
 use source::SourceMaker;
 use tenants::Tenants;
@@ -194,6 +196,12 @@ fn add(list: &mut Vec<Error>, found: Vec<Error>) {
 async fn make_stage(stage: &config::Stage, runtime: &Runtime) -> Result<Box<dyn Stage>, Error> {
     Ok(match &stage.kind {
         StageKind::Filter(filter) => Box::new(FilterStage::of(filter)?),
+        StageKind::Condition(condition) => Box::new(ConditionStage::new(condition.clone())),
+        StageKind::Remap(remap) => Box::new(RemapStage::new(
+            remap.script.clone(),
+            remap.on_error,
+            remap.drop_on_abort,
+        )),
         StageKind::Wasm(wasm) => {
             let (name, bytes) = read_plugin(&wasm.plugin)?;
             // A transform needs no capability; whatever else it imports fails by name.
@@ -221,7 +229,15 @@ async fn make_stage(stage: &config::Stage, runtime: &Runtime) -> Result<Box<dyn 
         StageKind::UserAgent => Box::new(UserAgentStage::default()),
         StageKind::Redact(redact) => Box::new(make_redact(redact, &runtime.redactor)?),
         StageKind::Sample(sample) => {
-            let exclude = sample.exclude.as_ref().map(FilterStage::of).transpose()?;
+            let exclude = match &sample.exclude {
+                Some(config::Exclude::Fields(filter)) => {
+                    Some(Exclude::Fields(FilterStage::of(filter)?))
+                }
+                Some(config::Exclude::Condition(script)) => {
+                    Some(Exclude::Condition(script.clone()))
+                }
+                None => None,
+            };
             let key_field = sample.key_field.clone();
             Box::new(SampleStage::new(sample.rate, key_field, exclude))
         }

@@ -3,14 +3,17 @@
 //! A stage keeps identities: what it passes on has the identity of what came in, what it makes several of gets
 //! child identities, and everything that came in is accounted for.
 
+pub mod condition;
 pub mod drop;
 mod fields;
 pub mod filter;
 pub mod geoip;
 mod json;
 pub mod redact;
+pub mod remap;
 pub mod rename;
 pub mod sample;
+pub mod script;
 pub mod user_agent;
 
 use async_trait::async_trait;

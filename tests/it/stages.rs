@@ -135,3 +135,68 @@ fn a_salt_that_is_not_there_or_too_short_is_refused() {
         assert!(!ended.stderr.contains("peppery"));
     }
 }
+
+#[test]
+fn programs_filter_and_change_events_and_what_fails_is_a_dead_letter() {
+    let office = office(
+        94,
+        &[
+            record("a", "alex@example.com"),
+            record("b", "sam@example.com"),
+            record("broken", "alex@example.com"),
+            record("gone", "alex@example.com"),
+            record("two", "alex@example.com"),
+        ],
+    );
+    let folder = folder();
+    let program = "if .event.id == \"broken\" { .x = to_int!(.event) }\n\
+        if .event.id == \"gone\" { abort \"not wanted\" }\n\
+        .labels.from = %tenant + \"/\" + %stream\n\
+        if .event.id == \"two\" { . = [., .] }\n";
+    std::fs::write(folder.path().join("program.vrl"), program).unwrap();
+    let pipeline = Pipeline::o365("remapped", &office)
+        .stage("filter: { condition: '.user.name != \"sam\"' }")
+        .stage("remap: { file: program.vrl }");
+    let ended = run(&folder, &pipeline);
+    ended.says(&["2 dropped", "1 dead letter"]);
+    let delivered = delivered(&folder, "remapped");
+    let mut ids = delivered.ids();
+    ids.sort_unstable();
+    assert_eq!(ids, ["a", "two", "two"]);
+    for event in &delivered.events {
+        let from = event["labels"]["from"].as_str().unwrap();
+        assert!(from.contains("/Audit."), "{from}");
+    }
+    let letters = folder.path().join("state/remapped/dead-letters");
+    let letters: String = std::fs::read_dir(letters)
+        .unwrap()
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    assert!(
+        letters.contains("stage 2 (remap)") && letters.contains("to_int"),
+        "{letters}"
+    );
+}
+
+#[test]
+fn a_program_that_does_not_compile_is_refused_with_its_line() {
+    let office = office(95, &[record("a", "alex@example.com")]);
+    let folder = folder();
+    std::fs::write(
+        folder.path().join("program.vrl"),
+        "true\n.a = parse_json(.b)\n",
+    )
+    .unwrap();
+    Pipeline::o365("wrong", &office)
+        .stage("remap: { file: program.vrl }")
+        .write(folder.path());
+    let ended = sluicegate(&folder)
+        .args("validate wrong.yaml")
+        .run()
+        .expect(78);
+    ended.says(&[
+        "program.vrl:2:6: VRL: unhandled fallible assignment",
+        "^^^^",
+        "wrong.yaml:",
+    ]);
+}

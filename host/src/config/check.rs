@@ -18,6 +18,8 @@ pub(super) struct Scope<'a, 'n> {
     pub(super) report: &'a Report<'n>,
     /// The folder of the pipeline file.
     pub(super) folder: PathBuf,
+    /// The text of the file, to find places within a value.
+    pub(super) text: &'a str,
 }
 
 impl Scope<'_, '_> {

@@ -320,6 +320,7 @@ fn order() -> Map<String, Value> {
         ("filter", keys::<stage::FilterSection>()),
         ("wasm", keys::<stage::WasmSection>()),
         ("geoip", keys::<stage::GeoipSection>()),
+        ("remap", keys::<stage::RemapSection>()),
         ("redact", keys::<stage::RedactSection>()),
         ("sample", keys::<stage::SampleSection>()),
         ("drop", keys::<stage::DropSection>()),

@@ -65,6 +65,8 @@ struct Finding {
     path: Path,
     /// Whether the key itself is at fault rather than its value.
     at_key: bool,
+    /// The place within the value, where it is known.
+    within: Option<Position>,
     what: String,
     help: String,
 }
@@ -101,18 +103,37 @@ impl<'n> Report<'n> {
 
     /// Notes that the value at `path` is wrong, or missing.
     pub fn add(&self, path: &Path, what: impl Into<String>, help: impl Into<String>) {
-        self.push(path, false, what.into(), help.into());
+        self.push(path, false, None, what.into(), help.into());
+    }
+
+    /// Notes that something within the value at `path` is wrong.
+    pub fn add_at(
+        &self,
+        path: &Path,
+        within: Position,
+        what: impl Into<String>,
+        help: impl Into<String>,
+    ) {
+        self.push(path, false, Some(within), what.into(), help.into());
     }
 
     /// Notes that the last key of `path` is wrong.
     pub fn add_key(&self, path: &Path, what: impl Into<String>, help: impl Into<String>) {
-        self.push(path, true, what.into(), help.into());
+        self.push(path, true, None, what.into(), help.into());
     }
 
-    fn push(&self, path: &Path, at_key: bool, what: String, help: String) {
+    fn push(
+        &self,
+        path: &Path,
+        at_key: bool,
+        within: Option<Position>,
+        what: String,
+        help: String,
+    ) {
         self.findings.borrow_mut().push(Finding {
             path: path.clone(),
             at_key,
+            within,
             what,
             help,
         });
@@ -166,7 +187,11 @@ impl<'n> Report<'n> {
             .findings
             .take()
             .into_iter()
-            .map(|finding| (self.describe(&finding.path, finding.at_key), finding))
+            .map(|finding| {
+                let mut place = self.describe(&finding.path, finding.at_key);
+                place.at = finding.within.unwrap_or(place.at);
+                (place, finding)
+            })
             .collect();
         placed.sort_by_key(|(place, _)| (place.at.line, place.at.column));
         placed

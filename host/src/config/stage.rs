@@ -2,8 +2,10 @@
 
 mod edit;
 mod redact;
+mod vrl;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -15,8 +17,11 @@ use super::limits::{Limits, LimitsSection};
 use super::report::{Path, Place};
 use super::source::{Grants, GrantsSection, PluginRef, check_grants, check_limits, check_plugin};
 
-pub use edit::{DropSection, RenameSection, Sample, SampleSection};
+pub use edit::{DropSection, Exclude, RenameSection, Sample, SampleSection};
 pub use redact::{PatternSection, Redact, RedactSection, RedactWith, WithSection};
+pub use vrl::{OnErrorSection, Remap, RemapSection};
+
+use crate::stage::script::Script;
 
 /// One step that every event takes. Stages run in the order of the file.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -31,6 +36,8 @@ pub enum StageSection {
     Geoip(GeoipSection),
     /// Takes `user_agent.original` apart into name, version, system and device.
     UserAgent(UserAgentSection),
+    /// Changes events by a program in VRL.
+    Remap(RemapSection),
     /// Hides what must not leave.
     Redact(RedactSection),
     /// Keeps one event of several.
@@ -41,8 +48,8 @@ pub enum StageSection {
     Drop(DropSection),
 }
 
-/// Keeps or drops events by the values of fields. An event matches when every named field has (one
-/// of) the given values; text is compared exactly.
+/// Keeps or drops events by the values of fields, or by a condition. An event matches when every
+/// named field has (one of) the given values; text is compared exactly.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "filter")]
@@ -54,6 +61,14 @@ pub struct FilterSection {
     /// Drop the events that match: a map of field to value or list of values.
     #[schemars(extend("examples" = [{ "event.code": "AzureActiveDirectory" }]))]
     pub drop: Option<Map<String, Value>>,
+    /// Keep only the events for which this holds: a condition in VRL (<https://vrl.dev>) that ends in
+    /// `true` or `false`; `{ type: vrl, source: TEXT }` is the same. One that fails does not hold, as
+    /// in Vector: the event is dropped and counted.
+    #[schemars(extend(
+        "examples" = [".event.action == \"user-logged-in\" && %tenant != \"test\""],
+        "x-kind" = "text"
+    ))]
+    pub condition: Option<Value>,
 }
 
 /// Runs events through a plugin that exports `transform`.
@@ -107,6 +122,10 @@ pub struct Stage {
 pub enum StageKind {
     /// Keeps or drops events.
     Filter(Filter),
+    /// Keeps the events for which a condition holds.
+    Condition(Arc<Script>),
+    /// Changes events by a program.
+    Remap(Remap),
     /// Runs events through a plugin.
     Wasm(Box<Wasm>),
     /// Adds where addresses are.
@@ -158,6 +177,7 @@ impl StageSection {
             Self::Wasm(section) => ("wasm", Some(section.check(scope, &at.key("wasm")))),
             Self::Geoip(section) => ("geoip", section.check(scope, &at.key("geoip"))),
             Self::UserAgent(_) => ("user_agent", Some(StageKind::UserAgent)),
+            Self::Remap(section) => ("remap", section.check(scope, &at.key("remap"))),
             Self::Redact(section) => ("redact", section.check(scope, &at.key("redact"))),
             Self::Sample(section) => ("sample", Some(section.check(scope, &at.key("sample")))),
             Self::Rename(section) => ("rename", Some(section.check(scope, &at.key("rename")))),
@@ -172,14 +192,20 @@ impl StageSection {
 
 impl FilterSection {
     fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Option<StageKind> {
-        let (keep, key, map) = match (&self.keep, &self.drop) {
-            (Some(map), None) => (true, "keep", map),
-            (None, Some(map)) => (false, "drop", map),
+        let (keep, key, map) = match (&self.keep, &self.drop, &self.condition) {
+            (Some(map), None, None) => (true, "keep", map),
+            (None, Some(map), None) => (false, "drop", map),
+            (None, None, Some(condition)) => {
+                let at = at.key("condition");
+                return vrl::check_condition(scope, &at, condition).map(StageKind::Condition);
+            }
             _ => {
                 let help = "for example `drop: { event.action: mail-items-accessed }`";
-                scope
-                    .report
-                    .add(at, "a filter has either `keep` or `drop`", help);
+                scope.report.add(
+                    at,
+                    "a filter has one of `keep`, `drop` and `condition`",
+                    help,
+                );
                 return None;
             }
         };

@@ -372,6 +372,8 @@ impl Directory {
                 let scope = Scope {
                     report: &report,
                     folder: self.path.clone(),
+                    // No key of a tenant holds a program.
+                    text: "",
                 };
                 scope.name(&root.key("id"), id, 64);
                 let written = Written {

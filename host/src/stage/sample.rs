@@ -3,11 +3,14 @@
 //! Which one is decided by the event's identity, or by the value of a field: the same event is
 //! chosen again after a crash and on every retry, and events with one value stay together.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 
 use super::fields::{find, text, unescape};
 use super::filter::FilterStage;
+use super::script::{Runner, Script};
 use super::{Stage, Staged};
 use crate::event::{Batch, Event};
 
@@ -18,13 +21,22 @@ pub struct SampleStage {
     rate: u64,
     /// Whose value decides.
     key_field: Option<String>,
-    /// What it drops is kept without being counted: a filter that drops what matches.
-    exclude: Option<FilterStage>,
+    /// What is kept whatever its number.
+    exclude: Option<Exclude>,
+}
+
+/// What is always kept.
+#[derive(Debug)]
+pub enum Exclude {
+    /// What this filter would drop.
+    Fields(FilterStage),
+    /// What this condition holds for.
+    Condition(Arc<Script>),
 }
 
 impl SampleStage {
-    /// Keeps one event of `rate`, and all that `exclude` would drop.
-    pub fn new(rate: u64, key_field: Option<String>, exclude: Option<FilterStage>) -> Self {
+    /// Keeps one event of `rate`, and all that is excluded from that.
+    pub fn new(rate: u64, key_field: Option<String>, exclude: Option<Exclude>) -> Self {
         Self {
             rate: rate.max(1),
             key_field,
@@ -79,10 +91,13 @@ impl Stage for SampleStage {
     }
 
     async fn apply(&self, batch: Batch) -> Staged {
+        let Batch { stream, events } = batch;
         let mut staged = Staged::default();
-        for event in batch.events {
+        let mut runner = Runner::default();
+        for event in events {
             let excluded = match &self.exclude {
-                Some(filter) => filter.drops(&event.body),
+                Some(Exclude::Fields(filter)) => filter.drops(&event.body),
+                Some(Exclude::Condition(condition)) => runner.holds(condition, &event, &stream),
                 None => Ok(false),
             };
             match excluded.and_then(|excluded| Ok(excluded || self.chosen(&event)?)) {
@@ -100,6 +115,7 @@ mod tests {
     use super::*;
     use crate::event::{Identity, StreamKey};
     use crate::stage::filter::FilterStageOptions;
+    use crate::stage::script::Purpose;
 
     fn event(id: usize, body: String) -> Event {
         Event {
@@ -179,17 +195,21 @@ mod tests {
         let body = |id: usize| format!(r#"{{"n":{}}}"#, id % 2);
         let mut events: Vec<_> = (0..100).map(|id| event(id, body(id))).collect();
         events.push(event(100, "[]".into()));
-        let exclude = FilterStage::new(FilterStageOptions {
+        let fields = FilterStage::new(FilterStageOptions {
             field: "n".into(),
             equals: vec![1.into()],
             keep: false,
         });
-        let stage = SampleStage::new(u64::MAX, None, Some(exclude.unwrap()));
-        let staged = sample(&stage, &events).await;
-        assert_eq!(
-            (staged.passed.len(), staged.dropped, staged.rejected.len()),
-            (50, 50, 1)
-        );
-        assert!(staged.rejected[0].1.contains("not a JSON object"));
+        let condition = Script::compile(".n == 1", Purpose::Condition).unwrap();
+        for exclude in [
+            Exclude::Fields(fields.unwrap()),
+            Exclude::Condition(Arc::new(condition)),
+        ] {
+            let stage = SampleStage::new(u64::MAX, None, Some(exclude));
+            let staged = sample(&stage, &events).await;
+            let counts = (staged.passed.len(), staged.dropped, staged.rejected.len());
+            assert_eq!(counts, (50, 50, 1));
+            assert!(staged.rejected[0].1.contains("not a JSON object"));
+        }
     }
 }

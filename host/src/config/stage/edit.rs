@@ -2,16 +2,19 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::vrl::check_condition;
 use super::{Filter, StageKind, check_fields};
 use crate::config::check::Scope;
 use crate::config::report::Path;
 use crate::stage::is_field;
+use crate::stage::script::Script;
 
 /// Takes fields out of events. An object that loses its last member stays as an empty one.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -38,9 +41,10 @@ pub struct SampleSection {
     /// those without it are chosen one by one. Default: each event by itself.
     #[schemars(extend("examples" = ["user.name"]))]
     pub key_field: Option<String>,
-    /// Events that are always kept: a map of field to value or list of values, as for `filter`.
-    #[schemars(extend("examples" = [{ "event.outcome": "failure" }]))]
-    pub exclude: Option<Map<String, Value>>,
+    /// Events that are always kept: a map of field to value or list of values, or a condition in VRL,
+    /// as for `filter`.
+    #[schemars(extend("examples" = [{ "event.outcome": "failure" }], "x-kind" = "map or text"))]
+    pub exclude: Option<Value>,
 }
 
 /// Old names with their new names, in the order of the file.
@@ -97,14 +101,23 @@ impl JsonSchema for RenameSection {
 }
 
 /// Keeps one event of several, checked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Sample {
     /// One of this many is kept.
     pub rate: u64,
     /// Whose value decides.
     pub key_field: Option<String>,
-    /// What is always kept, as a filter that drops it.
-    pub exclude: Option<Filter>,
+    /// What is always kept.
+    pub exclude: Option<Exclude>,
+}
+
+/// What a sample always keeps, checked.
+#[derive(Clone, Debug)]
+pub enum Exclude {
+    /// What this filter would drop.
+    Fields(Filter),
+    /// What this condition holds for.
+    Condition(Arc<Script>),
 }
 
 /// Complains about what cannot be the name of a field.
@@ -139,9 +152,15 @@ impl SampleSection {
         if let Some(field) = &self.key_field {
             check_field(scope, &at.key("key_field"), field);
         }
-        let exclude = self.exclude.as_ref().map(|map| Filter {
-            keep: false,
-            fields: check_fields(scope, &at.key("exclude"), "exclude", map),
+        let at = at.key("exclude");
+        let exclude = self.exclude.as_ref().and_then(|exclude| match exclude {
+            Value::Object(map) if map.get("type").is_none_or(|kind| kind != "vrl") => {
+                Some(Exclude::Fields(Filter {
+                    keep: false,
+                    fields: check_fields(scope, &at, "exclude", map),
+                }))
+            }
+            condition => check_condition(scope, &at, condition).map(Exclude::Condition),
         });
         StageKind::Sample(Sample {
             rate: self.rate,

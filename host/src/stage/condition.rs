@@ -1,0 +1,73 @@
+//! Keeps the events for which a condition in VRL holds.
+//!
+//! A condition that fails or aborts does not hold, as in Vector, so such an event is dropped and
+//! counted; one that is no JSON object is a dead letter.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::script::{Runner, Script};
+use super::{Stage, Staged};
+use crate::event::Batch;
+
+/// The stage `filter` with a condition.
+#[derive(Debug)]
+pub struct ConditionStage(Arc<Script>);
+
+impl ConditionStage {
+    /// Keeps what the condition holds for.
+    pub fn new(condition: Arc<Script>) -> Self {
+        Self(condition)
+    }
+}
+
+#[async_trait]
+impl Stage for ConditionStage {
+    fn name(&self) -> &'static str {
+        "filter"
+    }
+
+    async fn apply(&self, batch: Batch) -> Staged {
+        let Batch { stream, events } = batch;
+        let mut runner = Runner::default();
+        let mut staged = Staged::default();
+        for event in events {
+            match runner.holds(&self.0, &event, &stream) {
+                Ok(true) => staged.passed.push(event),
+                Ok(false) => staged.dropped += 1,
+                Err(reason) => staged.rejected.push((event, reason)),
+            }
+        }
+        staged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{Event, Identity, StreamKey};
+    use crate::stage::script::Purpose;
+
+    #[tokio::test]
+    async fn keeps_what_holds_drops_what_does_not_or_fails_and_rejects_what_is_no_object() {
+        let script = Script::compile("to_int!(.n) > 1", Purpose::Condition).unwrap();
+        let bodies = [r#"{"n": 2.0}"#, r#"{"n":1}"#, r#"{"n":[]}"#, "{}", "[]"];
+        let events = bodies.map(|body| Event {
+            id: body.into(),
+            fingerprint: 0,
+            time_ms: 0,
+            body: body.into(),
+            identity: Identity::of("contoso", body, 0),
+        });
+        let stream = StreamKey::new("contoso", "Audit.General");
+        let batch = Batch {
+            stream,
+            events: events.to_vec(),
+        };
+        let staged = ConditionStage::new(Arc::new(script)).apply(batch).await;
+        assert_eq!(staged.passed.len(), 1);
+        assert_eq!(staged.passed[0].body, bodies[0], "its bytes stay");
+        assert_eq!((staged.dropped, staged.rejected.len()), (3, 1));
+    }
+}
