@@ -2,6 +2,7 @@
 
 mod chance;
 mod model;
+mod subscriptions;
 
 use std::collections::BTreeSet;
 
@@ -89,75 +90,6 @@ fn a_closed_window_is_listed_again_at_the_promised_ages() {
 }
 
 #[test]
-fn a_missing_subscription_is_started_once() {
-    let mut office = Office::new();
-    office.enabled = false;
-    office.blob(NOW - HOUR, 0);
-    let mut run = Run::new("");
-    run.discover(&mut office, false).expect("announced");
-    assert_eq!((run.next, office.starts.len()), (Next::Again, 0));
-    // Crashes behind the start: the listing shows that it worked.
-    run.discover(&mut office, true).expect("started");
-    run.discover(&mut office, true).expect("listed");
-    run.settle(&mut office);
-    assert_eq!(office.starts.len(), 1);
-    assert_eq!(run.found.len(), 1);
-}
-
-#[test]
-fn a_start_without_effect_is_not_repeated_for_fifteen_minutes() {
-    let mut office = Office::new();
-    office.enabled = false;
-    let mut run = Run::new("");
-    for _ in 0..60 {
-        // Auditing is off: the service takes the start and nothing changes.
-        let result = run.discover(&mut office, false);
-        office.enabled = false;
-        match result {
-            Ok(()) => {}
-            Err(Failure::Retry {
-                after_ms: Some(after),
-                ..
-            }) => {
-                run.pass(i64::try_from(after).expect("minutes").min(40_000));
-            }
-            Err(failure) => panic!("{failure:?}"),
-        }
-        run.pass(20_000);
-    }
-    assert!(office.starts.len() >= 2, "{:?}", office.starts);
-    for pair in office.starts.windows(2) {
-        assert!(
-            pair[1] - pair[0] >= 15 * MINUTE,
-            "{} s apart",
-            (pair[1] - pair[0]) / 1000
-        );
-    }
-}
-
-#[test]
-fn a_subscription_that_vanishes_comes_back() {
-    let mut office = Office::new();
-    let mut run = Run::new("");
-    run.settle(&mut office);
-    office.enabled = false;
-    office.blob(NOW + HOUR, 0);
-    run.pass(2 * HOUR);
-    run.settle(&mut office);
-    assert_eq!(office.starts.len(), 1);
-    assert_eq!(run.found.len(), 1);
-}
-
-#[test]
-fn unsubscribing_stops_what_is_not_configured() {
-    let mut office = Office::new();
-    let mut run = Run::new(r#""content_types":["Audit.Exchange"],"unsubscribe":true"#);
-    run.settle(&mut office);
-    // `Audit.General` has no status in the list: unknown is not enabled.
-    assert_eq!(office.stops, ["DLP.All"]);
-}
-
-#[test]
 fn an_outage_longer_than_the_retention_is_declared() {
     let mut office = Office::new();
     let mut run = Run::new("");
@@ -227,18 +159,6 @@ fn a_damaged_cursor_starts_over_and_never_skips() {
         assert_eq!(run.fake.state.committed[KEY].len(), stored.len());
     }
     assert_eq!(run.fake.count("cursors_damaged"), 3);
-}
-
-#[test]
-fn waiting_for_the_subscription_is_no_loss() {
-    let mut office = Office::new();
-    office.enabled = false;
-    let mut run = Run::new("");
-    run.discover(&mut office, false).expect("announced");
-    run.pass(3 * HOUR);
-    run.settle(&mut office);
-    assert_eq!((run.gaps.len(), office.starts.len()), (0, 1));
-    assert!(run.found.is_empty() && run.watermark > NOW);
 }
 
 #[test]
