@@ -12,6 +12,7 @@ mod config;
 mod docs;
 mod doctor;
 mod enrich;
+mod failures;
 mod fluentbit;
 mod identity;
 mod interface;

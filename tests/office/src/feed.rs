@@ -74,7 +74,7 @@ impl Office {
         self.check_rate(now, caller.tenant, publisher.as_deref(), method, about)?;
         let name = publisher.as_deref().unwrap_or(ANONYMOUS);
         self.stumble(about, name, method, &request.path)?;
-        if let Some(listed) = Operation::of(&request.method, operation) {
+        if let Some(listed) = Operation::of(request, operation) {
             let kind = kind_of(request, operation);
             self.cue(listed, caller.tenant, kind).map_or(Ok(()), Err)?;
         }

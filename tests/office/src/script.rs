@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::faults::Fault;
 use crate::kind::ContentType;
 use crate::office::Office;
-use crate::wire::Reply;
+use crate::wire::{Reply, Request};
 
 /// What a script is played on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +23,10 @@ pub enum Operation {
     Stop,
     /// The list of subscriptions.
     Subscriptions,
-    /// A page of a listing.
+    /// The first page of a listing.
     Content,
+    /// Any other page of a listing.
+    NextPage,
     /// A fetch of a blob.
     Blob,
 }
@@ -35,15 +37,19 @@ const NAMES: &[(&str, Operation)] = &[
     ("stop", Operation::Stop),
     ("subscriptions", Operation::Subscriptions),
     ("content", Operation::Content),
+    ("next-page", Operation::NextPage),
     ("blob", Operation::Blob),
 ];
 
 impl Operation {
-    pub(crate) fn of(method: &str, operation: &[&str]) -> Option<Self> {
-        Some(match (method, operation) {
+    pub(crate) fn of(request: &Request, operation: &[&str]) -> Option<Self> {
+        Some(match (&*request.method, operation) {
             ("POST", ["subscriptions", "start"]) => Self::Start,
             ("POST", ["subscriptions", "stop"]) => Self::Stop,
             ("GET", ["subscriptions", "list"]) => Self::Subscriptions,
+            ("GET", ["subscriptions", "content"]) if request.parameter("nextPage").is_some() => {
+                Self::NextPage
+            }
             ("GET", ["subscriptions", "content"]) => Self::Content,
             ("GET", ["audit" | "Audit", _]) => Self::Blob,
             _ => return None,

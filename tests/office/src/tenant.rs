@@ -99,6 +99,13 @@ impl Tenant {
             .is_some_and(|feed| feed.subscription.state == State::Enabled)
     }
 
+    /// Enables a subscription, as another collector of the same application can.
+    pub fn subscribe(&mut self, kind: ContentType) {
+        if let Some(feed) = self.feed_mut(kind) {
+            feed.subscription.state = State::Enabled;
+        }
+    }
+
     /// Disables the subscription of a content type, as an administrator can (AF20023 until started
     /// again).
     pub fn disable(&mut self, kind: ContentType) {

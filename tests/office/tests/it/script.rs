@@ -99,6 +99,19 @@ fn every_operation_can_be_scripted() {
 }
 
 #[test]
+fn the_pages_behind_the_first_are_an_operation_of_their_own() {
+    let mut client = Client::new(Office::builder(8).page_size(5).subscribed());
+    let refusal = r#"{"error":{"code":"AF20031","message":"m"}}"#;
+    let script = Script::says(Operation::NextPage, 400, refusal);
+    client.office.follow(script.times(1));
+    let reply = listing(&mut client, EXCHANGE);
+    assert_eq!(reply.status, 200);
+    let next = crate::client::next_page(&reply).unwrap();
+    assert_eq!(code(client.call("GET", &next)), "AF20031");
+    assert_eq!(client.call("GET", &next).status, 200);
+}
+
+#[test]
 fn a_script_is_not_for_those_who_may_not_enter() {
     let mut client = client();
     client
