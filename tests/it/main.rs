@@ -16,6 +16,7 @@ mod failures;
 mod fluentbit;
 mod identity;
 mod interface;
+mod leaps;
 mod map;
 mod pipeline;
 mod restart;
