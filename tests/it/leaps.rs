@@ -250,6 +250,31 @@ fn late_blobs_and_records_grouped_anew_are_found_and_come_once() {
 }
 
 #[test]
+fn what_is_published_again_five_days_later_is_known() {
+    let faults = Faults::none().with(Fault::Republished, 1.0);
+    let builder = Office::builder(511)
+        .blobs(30)
+        .events_per_blob(2)
+        .span(2 * HOUR);
+    let builder = builder.later(60, 6 * DAY).faults(faults);
+    let kinds = [ContentType::Exchange, ContentType::General];
+    let types = "content_types: [Audit.Exchange, Audit.General]";
+    let life = Life::begin(builder.content_types(&kinds), types, |_| {});
+    for _ in 0..12 {
+        life.leap(12 * HOUR);
+    }
+    let verdict = life.complete();
+    assert_eq!((verdict.owed, verdict.lost), (180, 0), "{verdict:?}");
+    let again = |kind| life.state(kind)["events"]["duplicates"].as_u64().unwrap();
+    assert!(
+        kinds.map(again).iter().all(|copies| *copies >= 10),
+        "{:?}",
+        kinds.map(again)
+    );
+    let _ = life.end();
+}
+
+#[test]
 fn half_a_day_without_content_is_no_trouble_and_no_loss() {
     let mut faults = Faults::none();
     faults.first_blob_delay_ms = 12 * 3_600_000;

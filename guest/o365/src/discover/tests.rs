@@ -244,6 +244,38 @@ fn a_page_loop_is_given_up() {
 }
 
 #[test]
+fn a_page_that_is_refused_begins_its_window_again() {
+    for code in ["AF20031", "AF20055", "AF20030"] {
+        let refusal = format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
+        let mut refused = 0;
+        let (fake, result) = listing(|_, request| {
+            if !request.url.has_parameter("nextpage") {
+                let next = format!("{}&nextpage=2026$1", request.url);
+                return Answer::new(200, "[]").with("NextPageUri", &next);
+            }
+            refused += 1;
+            if refused == 1 {
+                return Answer::new(400, &refusal);
+            }
+            Answer::new(200, "[]")
+        });
+        assert!(result.is_ok(), "{code}: {result:?}");
+        let first = |sent: &&Request| {
+            let path = &sent.url.path;
+            path.contains("/content") && !sent.url.has_parameter("nextpage")
+        };
+        let firsts: Vec<_> = fake
+            .sent
+            .iter()
+            .filter(first)
+            .map(|sent| &sent.url)
+            .collect();
+        let windows: BTreeSet<_> = firsts.iter().map(ToString::to_string).collect();
+        assert_eq!(firsts.len(), windows.len() + 1, "{code}: one of them twice");
+    }
+}
+
+#[test]
 fn a_page_elsewhere_is_not_followed() {
     for url in [
         "https://attacker.example/api/v1.0/x",
