@@ -67,6 +67,24 @@ fn borders_stay_the_same() {
 }
 
 #[test]
+fn a_window_that_ages_out_while_it_waits_is_cut_when_it_is_sent() {
+    let mut office = Office::new();
+    let oldest = NOW - config::RETENTION;
+    office.blob(oldest + 2 * HOUR, 0);
+    let mut run = Run::new("");
+    // The oldest window is answered last, an hour later: it was computed on the right side of the edge.
+    run.fake.clock.latency.set(2 * MINUTE);
+    run.discover(&mut office, false).expect("listed");
+    assert_eq!(run.found.len(), 1, "in the same call");
+    let first =
+        |(start, end, _): &&(i64, i64, i64)| *start > oldest + MINUTE && *end < oldest + 3 * HOUR;
+    assert!(
+        office.listed.iter().any(|window| first(&window)),
+        "its start moved on"
+    );
+}
+
+#[test]
 fn a_closed_window_is_listed_again_at_the_promised_ages() {
     let mut office = Office::new();
     let mut run = Run::new("");
