@@ -61,6 +61,8 @@ struct Row {
     asked: RangeInclusive<u32>,
     /// How often the type's subscription may be started.
     starts: RangeInclusive<u32>,
+    /// What the log never says of the tenant.
+    unsaid: Option<&'static str>,
     /// What the tenant's part of the pipeline says instead.
     rewrite: Option<(String, String)>,
 }
@@ -74,6 +76,7 @@ fn row(input: &'static str, decision: &'static str, comes: Comes) -> Row {
         change: |_| {},
         asked: 0..=u32::MAX,
         starts: 0..=1,
+        unsaid: None,
         rewrite: None,
     }
 }
@@ -97,6 +100,11 @@ impl Row {
 
     fn starts(mut self, times: RangeInclusive<u32>) -> Self {
         self.starts = times;
+        self
+    }
+
+    fn unsaid(mut self, word: &'static str) -> Self {
+        self.unsaid = Some(word);
         self
     }
 
@@ -306,6 +314,12 @@ impl Run {
         need(verdict.duplicated + verdict.invented == 0, || {
             format!("{verdict:?}")
         })?;
+        if let (Some(log), Some(word)) = (&seen.log, row.unsaid) {
+            let own = |line: &&str| line.contains(&self.names[index]) && line.contains(word);
+            need(log.lines().find(own).is_none(), || {
+                format!("the log says {word}")
+            })?;
+        }
         if let TenantWaits(kind, words) = &row.comes {
             need(verdict.delivered == 0, || format!("{verdict:?}"))?;
             return [victim, other]

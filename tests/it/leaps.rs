@@ -352,6 +352,11 @@ fn what_is_listed_and_never_there_is_kept_until_it_expires_and_then_declared() {
         0,
         "it is still listed"
     );
+    // After a quarter of an hour, half of one, a whole one: each of these counts.
+    let general = life.state(ContentType::General);
+    let splits = general["quarantine"].as_array().unwrap();
+    let tried = |split: &Value| split["attempts"].as_u64() >= Some(8);
+    assert!(splits.len() == 4 && splits.iter().all(tried), "{general}");
     for _ in 0..7 {
         life.leap(DAY);
     }

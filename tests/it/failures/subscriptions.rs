@@ -39,6 +39,7 @@ fn lacking() -> Vec<Row> {
         )
         .on(says(Subscriptions, 200, "[]"))
         .changed(|tenant| tenant.subscribe(VICTIM))
+        .unsaid("AF20024")
         .starts(1..=1),
         row(
             "a list without a status",

@@ -164,7 +164,11 @@ fn a_damaged_cursor_starts_over_and_never_skips() {
     let mut run = Run::new("");
     run.settle(&mut office);
     let stored = run.fake.state.committed[KEY].clone();
+    // Still JSON, and a hundred years ahead.
+    let edited = String::from_utf8_lossy(&stored).replace("\"next\":1", "\"next\":4");
+    assert_ne!(edited.as_bytes(), stored);
     for damage in [
+        edited.into_bytes(),
         stored[..stored.len() - 1].to_vec(),
         b"2 x {}".to_vec(),
         Vec::new(),
@@ -176,7 +180,7 @@ fn a_damaged_cursor_starts_over_and_never_skips() {
         assert_eq!(run.found.len(), 1);
         assert_eq!(run.fake.state.committed[KEY].len(), stored.len());
     }
-    assert_eq!(run.fake.count("cursors_damaged"), 3);
+    assert_eq!(run.fake.count("cursors_damaged"), 4);
 }
 
 #[test]
