@@ -13,7 +13,10 @@ const BUSY: &str = "{'error':{'code':'AF429','message':'Too many requests. Metho
 const BUSY_JSON: &str = r#"{"error":{"code":"AF429","message":"Too many requests."}}"#;
 const IN_AN_HOUR: &str = "{'error':{'code':'AF50000','message':'An internal error occurred. Please \
     retry the request again in an hour.'}}";
-const NONSENSE: &str = r#"{"error":{"code":"String reference not set to an instance of a String.\r\nParameter name","message":"s"}}"#;
+const NONSENSE: &str = concat!(
+    r#"{"error":{"code":"String reference not set to an instance of a String.\r\nParameter name""#,
+    r#","message":"s"}}"#
+);
 const TOKEN: &str = r#"{"token_type":"Bearer","expires_in":3599,"access_token":"a.b.c"}"#;
 const HTML: &str = "<html><body>The service is being updated.</body></html>";
 
@@ -242,7 +245,11 @@ fn throttling() -> Vec<Row> {
             "Retry-After: a date in the past",
             "Wed, 21 Oct 2015 07:28:00 GMT",
         ),
-        row("Retry-After: ten minutes", "the whole tenant waits as long as it is told", TenantWaits("failing", &["request quota is used up"]))
+        row(
+            "Retry-After: ten minutes",
+            "the whole tenant waits as long as it is told",
+            TenantWaits("failing", &["request quota is used up"]),
+        )
         .on(Script::says(Content, 429, BUSY_JSON).header("Retry-After", "600"))
         // What is in flight already comes to its end.
         .asked(1..=16),
