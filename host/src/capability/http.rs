@@ -38,6 +38,13 @@ const ERROR_BODY_BYTES: usize = 64 << 10;
 /// large blob may take as long as it moves.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// How long a request waits inside its call when the service has asked to be left alone. Longer pauses are the
+/// engine's: a call that sleeps through them would hold its memory, meet its own time limit, and count as a failed try.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a request that waits looks whether the pause has become longer.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// Requests in flight of all tenants together.
 pub const GLOBAL_IN_FLIGHT: usize = 512;
 
@@ -148,15 +155,26 @@ impl Drop for Egress {
     }
 }
 
-/// Why the host refused or could not send a request of a call; the first reason stays.
+/// Why the host refused or could not send a request of a call; the first reason stays, unless it concerns one split
+/// only and another one more.
 pub type Trouble = Arc<Mutex<Option<Failure>>>;
 
-/// Notes a reason, unless there is one.
+/// Notes a reason, unless there is one as strong.
 fn note(trouble: &Trouble, failure: Failure) {
-    trouble
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get_or_insert(failure);
+    let mut noted = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+    if noted.as_ref().is_none_or(is_of_split) {
+        *noted = Some(failure);
+    }
+}
+
+/// Forgets what concerned a single request, now that another one was answered.
+fn answered(trouble: &Trouble) {
+    let mut noted = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+    noted.take_if(|noted| is_of_split(noted));
+}
+
+fn is_of_split(failure: &Failure) -> bool {
+    matches!(failure, Failure::Retry { affects, .. } if *affects == Scope::Split)
 }
 
 /// The HTTP side of one call.
@@ -297,7 +315,7 @@ impl Outgoing {
         let mut renewed = false;
         loop {
             let token = self.attach(&mut parts.headers).await?;
-            let permits = self.permits().await;
+            let permits = self.permits().await?;
             let granted_at = permits.0.granted_at();
             let request = Request::from_parts(parts.clone(), Full::new(body.clone()));
             FIRST_REQUEST.get_or_init(|| STARTED.get_or_init(Instant::now).elapsed());
@@ -314,6 +332,7 @@ impl Outgoing {
                 );
                 HttpError::ConnectionTerminated
             })?;
+            answered(&self.trouble);
             if response.status() == StatusCode::UNAUTHORIZED
                 && !renewed
                 && let (Some(credentials), Some(token)) = (&self.credentials, &token)
@@ -323,7 +342,7 @@ impl Outgoing {
                 continue;
             }
             let body = body::Guard::new(response.into_parts(), self.response_bytes, IDLE, permits);
-            return self.watch(body, granted_at).await;
+            return self.watch(body, granted_at, token.as_ref()).await;
         }
     }
 
@@ -342,9 +361,28 @@ impl Outgoing {
     }
 
     /// The tenant's own budget first: who waits for it holds none of what all tenants share.
-    async fn permits(&self) -> (Permit, GlobalPermit) {
-        let own = self.limiter.acquire(self.priority).await;
-        (own, self.egress.global.acquire().await)
+    async fn permits(&self) -> Result<(Permit, GlobalPermit), HttpError> {
+        let mut own = std::pin::pin!(self.limiter.acquire(self.priority));
+        loop {
+            let pause = self.limiter.pause();
+            if pause > PATIENCE {
+                let seconds = pause.as_secs();
+                let reason = format!(
+                    "the tenant's request quota is used up; to be left alone for {seconds} s"
+                );
+                let failure = Failure::Retry {
+                    after: Some(pause),
+                    affects: Scope::Tenant,
+                    reason,
+                };
+                note(&self.trouble, failure);
+                return Err(HttpError::ConnectionLimitReached);
+            }
+            // The place in line is kept from one look to the next.
+            if let Ok(own) = tokio::time::timeout(LOOK_EVERY, own.as_mut()).await {
+                return Ok((own, self.egress.global.acquire().await));
+            }
+        }
     }
 
     /// Slows down when the answer says that we are too fast.
@@ -352,6 +390,7 @@ impl Outgoing {
         &self,
         body: body::Guard,
         granted_at: Instant,
+        token: Option<&Token>,
     ) -> Result<Response<WasiBody>, HttpError> {
         let wait = retry_after(body.headers(), self.egress.clock.now_ms());
         match body.status() {
@@ -363,6 +402,11 @@ impl Outgoing {
                 let (response, words) = body.peek(ERROR_BODY_BYTES).await?;
                 if memchr::memmem::find(&words, b"AF429").is_some() {
                     self.limiter.throttled(wait, granted_at);
+                } else if memchr::memmem::find(&words, b"AF10001").is_some()
+                    && let (Some(credentials), Some(token)) = (&self.credentials, token)
+                {
+                    // Roles stand in the token: after consent only another one can say more.
+                    credentials.invalidate(token);
                 }
                 return Ok(response);
             }

@@ -276,7 +276,8 @@ impl Read {
             Failure::Cancelled => return Setback::Released,
             _ => {}
         }
-        if let Some(blows) = self.storm.blow() {
+        // One that is set aside is tried slowly whatever the others do, and says nothing about them.
+        if !quarantined && let Some(blows) = self.storm.blow() {
             self.wait_out(failure, blows);
             return Setback::Released;
         }

@@ -205,14 +205,24 @@ impl PluginSource {
             .take();
         Err(match (failure, noted) {
             (Failure::Cancelled, _) => Failure::Cancelled,
-            // The plugin's own sentence names what it was doing; only a stronger reason replaces it.
+            // The plugin's own sentence names what it was doing; only a stronger reason replaces it. Which host could
+            // not be reached, and why, only the host knows.
             (
-                own @ Failure::Retry { .. },
+                Failure::Retry {
+                    after,
+                    affects,
+                    reason,
+                },
                 Some(Failure::Retry {
                     affects: Scope::Split,
+                    reason: noted,
                     ..
                 }),
-            ) => own,
+            ) => Failure::Retry {
+                after,
+                affects,
+                reason: format!("{reason} ({noted})"),
+            },
             (_, Some(noted)) => noted,
             (own, None) => own,
         })
