@@ -10,6 +10,7 @@
 
 mod commit;
 mod deliver;
+mod route;
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::SharedClock;
@@ -27,7 +28,7 @@ use crate::dead_letter::DeadLetters;
 use crate::error::Error;
 use crate::event::{Batch, Event, Identity, Refused, StreamKey};
 use crate::ledger::{Commit, Counts, Ledger, SplitKey};
-use crate::sink::{Positions, Sink};
+use crate::sink::{Outlet, Positions, Way};
 use crate::source::Closed;
 use crate::stage::Stage;
 
@@ -54,6 +55,7 @@ pub struct Line {
     totals: Arc<Totals>,
     /// How often an emit had to wait for room.
     waited: AtomicU64,
+    routes: route::Routes,
 }
 
 /// What has to happen in one order: claims, tickets and the hand-over.
@@ -64,7 +66,7 @@ struct Order {
     /// Items whose turn has not come.
     waiting: BTreeMap<u64, Item>,
     next_turn: u64,
-    sinks: Vec<mpsc::Sender<deliver::Job>>,
+    sinks: Vec<deliver::Lane>,
     commits: mpsc::Sender<commit::Job>,
 }
 
@@ -72,6 +74,8 @@ struct Order {
 struct Item {
     stream: StreamKey,
     batch: Option<Batch>,
+    /// What each sink gets of the batch, in the order of the sinks.
+    routed: Vec<Option<route::Routed>>,
     rejected: Vec<Refused>,
     identities: Vec<Identity>,
     delivered: Option<SplitKey>,
@@ -85,6 +89,7 @@ pub struct Totals {
     counts: Mutex<Counts>,
     bytes: AtomicU64,
     splits: AtomicU64,
+    dropped: AtomicU64,
 }
 
 impl Totals {
@@ -102,6 +107,11 @@ impl Totals {
     pub fn splits(&self) -> u64 {
         self.splits.load(Ordering::Relaxed)
     }
+
+    /// Events that sinks without acknowledgements had no room for.
+    pub fn dropped_by_sinks(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
 }
 
 /// Locks a mutex whose holder cannot leave it half changed.
@@ -115,8 +125,8 @@ pub struct Parts {
     pub ledger: Arc<dyn Ledger>,
     /// Steps that every batch takes, in order.
     pub stages: Vec<Box<dyn Stage>>,
-    /// Where events go; each gets every event.
-    pub sinks: Vec<Box<dyn Sink>>,
+    /// Where events go; each gets every event that its condition holds for.
+    pub sinks: Vec<Outlet>,
     /// Where refused events are kept.
     pub dead_letter: DeadLetters,
     /// The time of commits.
@@ -135,10 +145,9 @@ impl Line {
         } = parts;
         recover(ledger.as_ref(), &mut sinks, &mut dead_letter, &clock).await?;
         let totals = Arc::new(Totals::default());
-        let senders = sinks
-            .into_iter()
-            .map(|sink| deliver::start(sink, MAX_ITEMS))
-            .collect();
+        let (ways, whens): (Vec<_>, Vec<_>) =
+            sinks.into_iter().map(|sink| (sink.way, sink.when)).unzip();
+        let (lanes, tasks): (Vec<_>, Vec<_>) = ways.into_iter().map(deliver::Lane::start).unzip();
         let (commits, queue) = mpsc::channel(MAX_ITEMS);
         let (done, committed) = watch::channel(0);
         let line = Arc::new(Self {
@@ -150,12 +159,13 @@ impl Line {
                 next_ticket: 0,
                 waiting: BTreeMap::new(),
                 next_turn: 0,
-                sinks: senders,
+                sinks: lanes,
                 commits,
             }),
             committed,
             totals: totals.clone(),
             waited: AtomicU64::new(0),
+            routes: route::Routes::new(whens),
         });
         // The committer must not keep the line alive: the queues close when the last handle is gone.
         let committer = commit::Committer {
@@ -166,7 +176,14 @@ impl Line {
             line: Arc::downgrade(&line),
             done,
         };
-        Ok((line, tokio::spawn(committer.run(queue))))
+        let ended = async {
+            committer.run(queue).await;
+            // Those without acknowledgements may still have something to send.
+            for task in tasks {
+                let _ = task.await;
+            }
+        };
+        Ok((line, tokio::spawn(ended)))
     }
 
     /// What was committed since the start.
@@ -222,6 +239,7 @@ impl Line {
             Item {
                 stream: split.stream.clone(),
                 batch: None,
+                routed: Vec::new(),
                 rejected: Vec::new(),
                 identities: Vec::new(),
                 delivered: Some(split),
@@ -286,12 +304,18 @@ impl Line {
         events = keep(events, known.iter().map(|known| !known));
         let identities = identities(&events);
         let sent = events.len() as u64;
-        let (batch, dropped, rejected) = self
+        let (batch, mut dropped, mut rejected) = self
             .stage(Batch {
                 stream: stream.clone(),
                 events,
             })
             .await;
+        let route::Fan {
+            batch,
+            routed,
+            unrouted,
+        } = self.routes.route(batch, &mut rejected);
+        dropped += unrouted;
         counts.dropped = dropped;
         counts.dead_lettered = rejected.len() as u64;
         counts.delivered = sent.saturating_sub(dropped + counts.dead_lettered);
@@ -299,6 +323,7 @@ impl Line {
         let item = Item {
             stream,
             batch,
+            routed,
             rejected,
             identities,
             delivered: None,
@@ -337,6 +362,7 @@ impl Line {
         let item = Item {
             stream,
             batch: None,
+            routed: Vec::new(),
             rejected,
             identities,
             delivered: None,
@@ -412,24 +438,15 @@ impl Line {
         order.waiting.insert(ticket, item);
         loop {
             let turn = order.next_turn;
-            let Some(item) = order.waiting.remove(&turn) else {
+            let Some(mut item) = order.waiting.remove(&turn) else {
                 return;
             };
             order.next_turn += 1;
-            let mut acks = Vec::new();
-            if let Some(batch) = &item.batch {
-                for sink in &order.sinks {
-                    let (ack, written) = oneshot::channel();
-                    acks.push(written);
-                    give(
-                        sink,
-                        deliver::Job {
-                            batch: batch.clone(),
-                            ack,
-                        },
-                    );
-                }
-            }
+            let routed = std::mem::take(&mut item.routed);
+            let lanes = order.sinks.iter().zip(routed);
+            let acks = lanes
+                .filter_map(|(lane, routed)| lane.give(routed?, &self.totals))
+                .collect();
             give(
                 &order.commits,
                 commit::Job {
@@ -481,12 +498,15 @@ fn keep<T>(items: Vec<T>, keep: impl Iterator<Item = bool>) -> Vec<T> {
 
 async fn recover(
     ledger: &dyn Ledger,
-    sinks: &mut [Box<dyn Sink>],
+    sinks: &mut [Outlet],
     dead_letter: &mut DeadLetters,
     clock: &SharedClock,
 ) -> Result<(), Error> {
     let mut positions = Positions::new();
     for sink in sinks {
+        let Way::Ordered(sink) = &mut sink.way else {
+            continue;
+        };
         let committed = committed(ledger, sink.position_names()).await?;
         positions.extend(sink.recover(&committed).await?);
     }

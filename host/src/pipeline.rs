@@ -27,9 +27,9 @@ use crate::plugin::{
 };
 use crate::sandbox::{Limits, Sandbox};
 use crate::secret::Redactor;
-use crate::sink::Sink;
 use crate::sink::file::FileSink;
 use crate::sink::stdout::StdoutSink;
+use crate::sink::{Outlet, Way};
 use crate::stage::Stage;
 use crate::stage::filter::FilterStage;
 use crate::stage::geoip::GeoipStage;
@@ -66,6 +66,7 @@ pub struct Prepared {
     runtime: Runtime,
     sources: Vec<Arc<PluginSource>>,
     stages: Vec<Box<dyn Stage>>,
+    sinks: Vec<Outlet>,
     /// What the plugins would rather have different.
     pub warnings: Vec<Error>,
 }
@@ -85,6 +86,8 @@ pub struct Report {
     pub splits: u64,
     /// Bytes of delivered events.
     pub bytes: u64,
+    /// Events that sinks without acknowledgements had no room for.
+    pub dropped_by_sinks: u64,
     /// Requests sent.
     pub requests: u64,
     /// Wall time of the run.
@@ -155,12 +158,20 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
             Err(error) => errors.push(error.at(&stage.place)),
         }
     }
+    let mut sinks = Vec::new();
+    for sink in &config.sinks {
+        match make_sink(sink) {
+            Ok(sink) => sinks.push(sink),
+            Err(error) => errors.push(error.at(&sink.place)),
+        }
+    }
     if errors.is_empty() {
         Ok(Prepared {
             config,
             runtime: runtime.clone(),
             sources,
             stages,
+            sinks,
             warnings,
         })
     } else {
@@ -291,11 +302,13 @@ async fn make_stage(stage: &config::Stage, runtime: &Runtime) -> Result<Box<dyn 
     })
 }
 
-fn make_sink(sink: &config::Sink) -> Box<dyn Sink> {
-    match &sink.kind {
-        SinkKind::Stdout => Box::new(StdoutSink::new(&sink.name)),
-        SinkKind::File { path } => Box::new(FileSink::new(&sink.name, path)),
-    }
+fn make_sink(sink: &config::Sink) -> Result<Outlet, Error> {
+    let way = match &sink.kind {
+        SinkKind::Stdout => Way::Ordered(Box::new(StdoutSink::new(&sink.name))),
+        SinkKind::File { path } => Way::Ordered(Box::new(FileSink::new(&sink.name, path))),
+    };
+    let when = sink.when.as_ref().map(FilterStage::of).transpose()?;
+    Ok(Outlet { way, when })
 }
 
 impl Prepared {
@@ -321,13 +334,13 @@ impl Prepared {
             runtime,
             sources,
             stages,
+            sinks,
             ..
         } = self;
         let started = Instant::now();
         let ledger = open_ledger(&config).await?;
         let dead_letter =
             DeadLetters::new(&config.dead_letter_dir, &config.name, runtime.clock.clone());
-        let sinks = config.sinks.iter().map(make_sink).collect();
         let clock = runtime.clock.clone();
         let parts = Parts {
             ledger: ledger.clone(),
@@ -363,6 +376,7 @@ impl Prepared {
         }
         let totals = line.totals();
         let (counts, splits, bytes) = (totals.counts(), totals.splits(), totals.bytes());
+        let dropped_by_sinks = totals.dropped_by_sinks();
         drop(line);
         // What is not committed by now is read again by the next run.
         let _ = tokio::time::timeout(config.drain_timeout, committer).await;
@@ -373,6 +387,7 @@ impl Prepared {
             counts,
             splits,
             bytes,
+            dropped_by_sinks,
             requests: sources
                 .iter()
                 .map(|source| source.egress().requests())

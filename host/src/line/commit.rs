@@ -134,6 +134,7 @@ impl Group {
         let Item {
             stream,
             batch,
+            routed: _,
             mut rejected,
             identities,
             delivered,
