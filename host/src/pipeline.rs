@@ -27,6 +27,7 @@ use crate::plugin::{
 };
 use crate::sandbox::{Limits, Sandbox};
 use crate::secret::Redactor;
+use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::file::FileSink;
 use crate::sink::stdout::StdoutSink;
 use crate::sink::{Outlet, Way};
@@ -160,7 +161,7 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
     }
     let mut sinks = Vec::new();
     for sink in &config.sinks {
-        match make_sink(sink) {
+        match make_sink(sink, &config.http, runtime) {
             Ok(sink) => sinks.push(sink),
             Err(error) => errors.push(error.at(&sink.place)),
         }
@@ -302,10 +303,23 @@ async fn make_stage(stage: &config::Stage, runtime: &Runtime) -> Result<Box<dyn 
     })
 }
 
-fn make_sink(sink: &config::Sink) -> Result<Outlet, Error> {
+fn make_sink(
+    sink: &config::Sink,
+    http: &config::HttpConfig,
+    runtime: &Runtime,
+) -> Result<Outlet, Error> {
+    let Runtime {
+        redactor, clock, ..
+    } = runtime;
     let way = match &sink.kind {
         SinkKind::Stdout => Way::Ordered(Box::new(StdoutSink::new(&sink.name))),
         SinkKind::File { path } => Way::Ordered(Box::new(FileSink::new(&sink.name, path))),
+        SinkKind::Elasticsearch(config) => Way::Requests(
+            Arc::new(ElasticsearchSink::new(
+                &sink.name, config, http, redactor, clock,
+            )?),
+            config.delivery.policy.clone(),
+        ),
     };
     let when = sink.when.as_ref().map(FilterStage::of).transpose()?;
     Ok(Outlet { way, when })

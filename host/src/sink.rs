@@ -7,8 +7,10 @@
 //! [`RequestSink`] sends requests, several at once. An [`Outlet`] is either, with the condition of what goes there.
 
 pub mod concurrency;
+pub mod elasticsearch;
 pub mod file;
 pub mod request;
+pub mod service;
 pub mod stdout;
 
 use std::collections::BTreeMap;

@@ -11,6 +11,7 @@ mod blobs;
 mod config;
 mod docs;
 mod doctor;
+mod elasticsearch;
 mod enrich;
 mod fluentbit;
 mod identity;

@@ -289,6 +289,14 @@ fn order() -> Map<String, Value> {
         ("geoip", keys::<stage::GeoipSection>()),
         ("stdout", keys::<sink::StdoutSection>()),
         ("file", keys::<sink::FileSection>()),
+        (
+            "elasticsearch",
+            keys::<sink::elasticsearch::ElasticsearchSection>(),
+        ),
+        ("batch", keys::<sink::request::BatchSection>()),
+        ("request", keys::<sink::request::RequestSection>()),
+        ("tls", keys::<sink::request::TlsSection>()),
+        ("sink_auth", keys::<sink::request::AuthSection>()),
     ];
     rows.into_iter()
         .map(|(name, keys)| (name.to_owned(), json!(keys)))

@@ -1,5 +1,8 @@
 //! Section `sinks`: where every event goes.
 
+pub mod elasticsearch;
+pub mod request;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 
@@ -24,6 +27,8 @@ pub enum SinkSection {
     Stdout(StdoutSection),
     /// Appends events to a file, one JSON object a line.
     File(FileSection),
+    /// Creates events as documents of Elasticsearch or OpenSearch.
+    Elasticsearch(Box<elasticsearch::ElasticsearchSection>),
 }
 
 /// Writes events to standard output, one JSON object a line.
@@ -77,6 +82,8 @@ pub enum SinkKind {
         /// Its path.
         path: PathBuf,
     },
+    /// Elasticsearch or OpenSearch.
+    Elasticsearch(Box<elasticsearch::Elasticsearch>),
 }
 
 impl SinkKind {
@@ -85,6 +92,27 @@ impl SinkKind {
         match self {
             Self::Stdout => "stdout",
             Self::File { .. } => "file",
+            Self::Elasticsearch(_) => "elasticsearch",
+        }
+    }
+}
+
+impl SinkKind {
+    /// What two sinks must not share.
+    fn target(&self) -> String {
+        let key = self.key();
+        match self {
+            Self::Stdout => key.to_owned(),
+            Self::File { path } => format!("{key} {}", path.display()),
+            Self::Elasticsearch(sink) => {
+                let endpoints: Vec<&str> = sink.endpoints.iter().map(url::Url::as_str).collect();
+                let pipeline = sink.pipeline.as_deref().unwrap_or_default();
+                format!(
+                    "{key} {} {} {pipeline}",
+                    endpoints.join(" "),
+                    sink.index.pattern()
+                )
+            }
         }
     }
 }
@@ -96,6 +124,9 @@ impl SinkSection {
         let kind = match self {
             Self::Stdout(_) => Some(SinkKind::Stdout),
             Self::File(section) => Some(section.check(scope, &at)),
+            Self::Elasticsearch(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Elasticsearch(Box::new(checked))),
         };
         if let Some(name) = name {
             scope.name(&at.key("name"), name, 64);
@@ -117,6 +148,7 @@ impl SinkSection {
         match self {
             Self::Stdout(section) => ("stdout", &section.name, &section.when),
             Self::File(section) => ("file", &section.name, &section.when),
+            Self::Elasticsearch(section) => ("elasticsearch", &section.name, &section.when),
         }
     }
 }
@@ -148,7 +180,7 @@ pub(super) fn check_all(
             .add(at, "there is no sink", "add one: `- stdout: {}`");
     }
     let mut names: HashMap<String, u64> = HashMap::new();
-    let mut targets: Vec<(SinkKind, u64)> = Vec::new();
+    let mut targets: HashMap<String, u64> = HashMap::new();
     let mut sinks = Vec::new();
     for (index, part) in sections.iter().enumerate() {
         let Some(section) = &part.0 else { continue };
@@ -157,7 +189,8 @@ pub(super) fn check_all(
         };
         let at = at.index(index).key(sink.kind.key());
         let line = sink.place.at.line;
-        if let Some((_, first)) = targets.iter().find(|(kind, _)| *kind == sink.kind) {
+        let target = sink.kind.target();
+        if let Some(first) = targets.get(&target) {
             let what = "two sinks write to the same place";
             scope.report.add(
                 &at,
@@ -170,7 +203,7 @@ pub(super) fn check_all(
             scope.report.add(&at, what, help);
         }
         names.entry(sink.name.clone()).or_insert(line);
-        targets.push((sink.kind.clone(), line));
+        targets.entry(target).or_insert(line);
         sinks.push(sink);
     }
     sinks
