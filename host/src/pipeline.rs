@@ -29,6 +29,8 @@ use crate::sandbox::{Limits, Sandbox};
 use crate::secret::Redactor;
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::file::FileSink;
+use crate::sink::http::HttpSink;
+use crate::sink::splunk_hec::SplunkHecSink;
 use crate::sink::stdout::StdoutSink;
 use crate::sink::{Outlet, Way};
 use crate::stage::Stage;
@@ -314,12 +316,18 @@ fn make_sink(
     let way = match &sink.kind {
         SinkKind::Stdout => Way::Ordered(Box::new(StdoutSink::new(&sink.name))),
         SinkKind::File { path } => Way::Ordered(Box::new(FileSink::new(&sink.name, path))),
-        SinkKind::Elasticsearch(config) => Way::Requests(
-            Arc::new(ElasticsearchSink::new(
-                &sink.name, config, http, redactor, clock,
-            )?),
-            config.delivery.policy.clone(),
-        ),
+        SinkKind::Elasticsearch(config) => {
+            let made = ElasticsearchSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::Http(config) => {
+            let made = HttpSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::SplunkHec(config) => {
+            let made = SplunkHecSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
     };
     let when = sink.when.as_ref().map(FilterStage::of).transpose()?;
     Ok(Outlet { way, when })

@@ -9,8 +9,10 @@
 pub mod concurrency;
 pub mod elasticsearch;
 pub mod file;
+pub mod http;
 pub mod request;
 pub mod service;
+pub mod splunk_hec;
 pub mod stdout;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! The real command against an Elasticsearch that checks every line of the bulk protocol: each event becomes one document,
-//! whatever breaks on either side, and what is set up wrong waits and says so.
+//! The real command against an Elasticsearch that checks every line of the bulk protocol: each event becomes one
+//! document, whatever breaks on either side, and what is set up wrong waits and says so.
 
 use std::path::Path;
 use std::time::Duration;

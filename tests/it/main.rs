@@ -14,6 +14,7 @@ mod doctor;
 mod elasticsearch;
 mod enrich;
 mod fluentbit;
+mod http;
 mod identity;
 mod interface;
 mod map;

@@ -1,8 +1,8 @@
-//! An Elasticsearch, as far as a bulk request can tell: it checks every line of the protocol, keeps what it is given,
-//! and fails as it is told to.
+//! An Elasticsearch, as far as a bulk request can tell: it checks every line of the protocol, keeps what it is
+//! given, and fails as it is told to.
 //!
-//! What a client does wrong is a complaint; a test asks for them at the end. Faults that belong to a document (a mapping
-//! that refuses it) follow from its id, so they come again with it; the others are drawn for each request.
+//! What a client does wrong is a complaint; a test asks for them at the end. Faults that belong to a document (a
+//! mapping that refuses it) follow from its id, so they come again with it; the others are drawn for each request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::Delivered;
+use crate::chance::{Random, chosen};
 use crate::http_server::{HttpServer, Request, Response, dawdle};
 
 /// What the sink marks documents with that it stores in their safe form.
@@ -72,7 +73,7 @@ impl Bulk {
     pub fn start(faults: BulkFaults, seed: u64) -> Self {
         let state = Arc::new(Mutex::new(BulkState {
             faults,
-            random: Random(seed | 1),
+            random: Random::new(seed),
             ..BulkState::default()
         }));
         let shared = state.clone();
@@ -133,21 +134,6 @@ impl Bulk {
     }
 }
 
-/// Any numbers, the same for the same seed (xorshift).
-#[derive(Debug, Default)]
-struct Random(u64);
-
-impl Random {
-    fn happens(&mut self, probability: f64) -> bool {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        #[expect(clippy::cast_precision_loss, reason = "a probability needs no more")]
-        let share = (self.0 >> 11) as f64 / (1_u64 << 53) as f64;
-        share < probability
-    }
-}
-
 fn lock(state: &Mutex<BulkState>) -> MutexGuard<'_, BulkState> {
     state.lock().expect("answering does not panic")
 }
@@ -156,13 +142,6 @@ fn is_safe(document: &Value) -> bool {
     document["tags"]
         .as_array()
         .is_some_and(|tags| tags.iter().any(|tag| tag == SAFE))
-}
-
-/// One in so many ids, always the same ones.
-fn chosen(id: &str, one_in: Option<u64>, salt: u64) -> bool {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325 ^ salt, step);
-    one_in.is_some_and(|one_in| (hash >> 7) % one_in == 0)
 }
 
 fn refusal(status: u16, kind: &str, reason: &str) -> Response {

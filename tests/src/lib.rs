@@ -5,6 +5,8 @@
 //! and the oracle knows only what the office issued.
 
 pub mod bulk;
+mod chance;
+pub mod collector;
 pub mod command;
 pub mod delivered;
 pub mod http_server;
@@ -12,6 +14,7 @@ pub mod office;
 pub mod pipeline;
 
 pub use bulk::{Bulk, BulkFaults};
+pub use collector::{Collector, CollectorFaults};
 pub use command::{Ended, Running, Sluicegate};
 pub use delivered::Delivered;
 pub use office::Simulated;

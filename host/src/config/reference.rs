@@ -293,6 +293,8 @@ fn order() -> Map<String, Value> {
             "elasticsearch",
             keys::<sink::elasticsearch::ElasticsearchSection>(),
         ),
+        ("http_sink", keys::<sink::http::HttpSection>()),
+        ("splunk_hec", keys::<sink::splunk_hec::SplunkHecSection>()),
         ("batch", keys::<sink::request::BatchSection>()),
         ("request", keys::<sink::request::RequestSection>()),
         ("tls", keys::<sink::request::TlsSection>()),

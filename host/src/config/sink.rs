@@ -1,7 +1,9 @@
 //! Section `sinks`: where every event goes.
 
 pub mod elasticsearch;
+pub mod http;
 pub mod request;
+pub mod splunk_hec;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -29,6 +31,10 @@ pub enum SinkSection {
     File(FileSection),
     /// Creates events as documents of Elasticsearch or OpenSearch.
     Elasticsearch(Box<elasticsearch::ElasticsearchSection>),
+    /// Posts events to any address.
+    Http(Box<http::HttpSection>),
+    /// Sends events to Splunk's HTTP event collector.
+    SplunkHec(Box<splunk_hec::SplunkHecSection>),
 }
 
 /// Writes events to standard output, one JSON object a line.
@@ -84,6 +90,10 @@ pub enum SinkKind {
     },
     /// Elasticsearch or OpenSearch.
     Elasticsearch(Box<elasticsearch::Elasticsearch>),
+    /// Any endpoint.
+    Http(Box<http::HttpSinkConfig>),
+    /// Splunk's HTTP event collector.
+    SplunkHec(Box<splunk_hec::SplunkHec>),
 }
 
 impl SinkKind {
@@ -93,6 +103,8 @@ impl SinkKind {
             Self::Stdout => "stdout",
             Self::File { .. } => "file",
             Self::Elasticsearch(_) => "elasticsearch",
+            Self::Http(_) => "http",
+            Self::SplunkHec(_) => "splunk_hec",
         }
     }
 }
@@ -113,6 +125,8 @@ impl SinkKind {
                     sink.index.pattern()
                 )
             }
+            Self::Http(sink) => format!("{key} {} {:?}", sink.uri, sink.headers),
+            Self::SplunkHec(sink) => format!("{key} {} {:?}", sink.endpoint, sink.metadata),
         }
     }
 }
@@ -127,6 +141,12 @@ impl SinkSection {
             Self::Elasticsearch(section) => section
                 .check(scope, &at)
                 .map(|checked| SinkKind::Elasticsearch(Box::new(checked))),
+            Self::Http(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Http(Box::new(checked))),
+            Self::SplunkHec(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::SplunkHec(Box::new(checked))),
         };
         if let Some(name) = name {
             scope.name(&at.key("name"), name, 64);
@@ -149,6 +169,8 @@ impl SinkSection {
             Self::Stdout(section) => ("stdout", &section.name, &section.when),
             Self::File(section) => ("file", &section.name, &section.when),
             Self::Elasticsearch(section) => ("elasticsearch", &section.name, &section.when),
+            Self::Http(section) => ("http", &section.name, &section.when),
+            Self::SplunkHec(section) => ("splunk_hec", &section.name, &section.when),
         }
     }
 }

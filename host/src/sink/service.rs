@@ -308,9 +308,7 @@ impl Service {
                 "the server takes no request as large as this event ({status})"
             )),
             401 => {
-                if let Some(credential) = &self.credential {
-                    credential.renew();
-                }
+                self.renew_credential();
                 let help =
                     "check `auth`: the credential is not accepted; it is read again for each try";
                 Reply::Again(Again::trouble(error.help(help)))
@@ -329,6 +327,13 @@ impl Service {
                     "check the address: this is no answer of the service that is meant to be there";
                 Reply::Again(Again::trouble(error.help(help)))
             }
+        }
+    }
+
+    /// Reads the credential again, which the service has refused.
+    pub fn renew_credential(&self) {
+        if let Some(credential) = &self.credential {
+            credential.renew();
         }
     }
 
