@@ -18,6 +18,7 @@ mod http;
 mod identity;
 mod interface;
 mod map;
+mod opensearch;
 mod pipeline;
 mod restart;
 mod sandbox;

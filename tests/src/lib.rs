@@ -11,6 +11,7 @@ pub mod command;
 pub mod delivered;
 pub mod http_server;
 pub mod office;
+pub mod opensearch;
 pub mod pipeline;
 
 pub use bulk::{Bulk, BulkFaults};
