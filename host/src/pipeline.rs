@@ -30,6 +30,7 @@ use crate::secret::Redactor;
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::file::FileSink;
 use crate::sink::http::HttpSink;
+use crate::sink::loki::LokiSink;
 use crate::sink::splunk_hec::SplunkHecSink;
 use crate::sink::stdout::StdoutSink;
 use crate::sink::{Outlet, Way};
@@ -322,6 +323,10 @@ fn make_sink(
         }
         SinkKind::Http(config) => {
             let made = HttpSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::Loki(config) => {
+            let made = LokiSink::new(&sink.name, config, http, redactor, clock)?;
             Way::Requests(Arc::new(made), config.delivery.policy.clone())
         }
         SinkKind::SplunkHec(config) => {

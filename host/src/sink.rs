@@ -10,6 +10,7 @@ pub mod concurrency;
 pub mod elasticsearch;
 pub mod file;
 pub mod http;
+pub mod loki;
 pub mod request;
 pub mod service;
 pub mod splunk_hec;

@@ -122,6 +122,30 @@ fn lost_answers_cost_repetitions_and_no_event() {
 }
 
 #[test]
+fn loki_gets_every_event_as_a_line_at_its_time() {
+    let office = Simulated::start(Office::builder(96).tenants(2).blobs(20).events_per_blob(10));
+    let faults = CollectorFaults {
+        busy: 0.1,
+        poison: Some(50),
+        ..CollectorFaults::default()
+    };
+    let collector = Collector::start(faults, 96);
+    let folder = folder();
+    let url = collector.url();
+    let pipeline = Pipeline::o365("loki", &office).only(&format!(
+        "loki: {{ endpoint: '{url}', tenant_id: a, {QUICK} }}"
+    ));
+    let _ = run(&pipeline, &folder).expect(0);
+    let letters = dead_letters(folder.path(), "loki");
+    assert!(!letters.is_empty(), "no event was refused");
+    let mut all = collector.delivered();
+    all.events.extend(letters);
+    let verdict = office.judge(&all);
+    assert!(verdict.is_clean() && verdict.owed == 400, "{verdict:?}");
+    no_complaints(&collector);
+}
+
+#[test]
 fn splunk_has_every_event_indexed_before_it_counts_as_delivered() {
     let office = Simulated::start(Office::builder(94).blobs(40).events_per_blob(10));
     let faults = CollectorFaults {

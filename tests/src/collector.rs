@@ -1,5 +1,5 @@
-//! A place that takes events by HTTP: a plain endpoint for lines and arrays, and Splunk's event collector with its
-//! acknowledgements. It checks what it gets, keeps it, and fails as it is told to.
+//! A place that takes events by HTTP: a plain endpoint for lines and arrays, Loki's push, and Splunk's event collector
+//! with its acknowledgements. It checks what it gets, keeps it, and fails as it is told to.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -107,6 +107,7 @@ fn answer(state: &mut CollectorState, request: &Request) -> Response {
     let read = match request.path.as_str() {
         "/services/collector/event" => hec_events(state, request),
         "/events" => plain_events(request),
+        "/loki/api/v1/push" => loki_events(request),
         other => Err(format!("nobody needs {other}")),
     };
     let events = match read {
@@ -125,7 +126,7 @@ fn answer(state: &mut CollectorState, request: &Request) -> Response {
         return Response::Answer(400, refusal.to_string());
     }
     let mut taken = json!({ "text": "Success", "code": 0 });
-    if request.path == "/events" || state.faults.without_acks {
+    if request.path != "/services/collector/event" || state.faults.without_acks {
         state.events.extend(events);
     } else if state.random.happens(state.faults.forgets) {
         state.taken += 1;
@@ -160,6 +161,28 @@ fn plain_events(request: &Request) -> Result<Vec<Value>, String> {
         }
         other => Err(format!("content type {other:?}, or no newline at the end")),
     }
+}
+
+/// The lines of a push to Loki, each a JSON object at its own time.
+fn loki_events(request: &Request) -> Result<Vec<Value>, String> {
+    let push: Value = serde_json::from_slice(&request.body).map_err(|error| error.to_string())?;
+    let mut events = Vec::new();
+    for stream in push["streams"].as_array().into_iter().flatten() {
+        if stream["stream"]["job"] != "sluicegate" || !stream["stream"]["tenant"].is_string() {
+            return Err(format!("labels {}", stream["stream"]));
+        }
+        for value in stream["values"].as_array().into_iter().flatten() {
+            let (time, line) = (value[0].as_str(), value[1].as_str());
+            let event: Value = serde_json::from_str(line.unwrap_or_default())
+                .map_err(|error| format!("line {line:?}: {error}"))?;
+            // Nanoseconds in this century have nineteen digits.
+            if time.is_none_or(|time| time.len() != 19) {
+                return Err(format!("time {time:?}"));
+            }
+            events.push(event);
+        }
+    }
+    Ok(events)
 }
 
 /// Events in Splunk's wrapping.

@@ -294,6 +294,7 @@ fn order() -> Map<String, Value> {
             keys::<sink::elasticsearch::ElasticsearchSection>(),
         ),
         ("http_sink", keys::<sink::http::HttpSection>()),
+        ("loki", keys::<sink::loki::LokiSection>()),
         ("splunk_hec", keys::<sink::splunk_hec::SplunkHecSection>()),
         ("batch", keys::<sink::request::BatchSection>()),
         ("request", keys::<sink::request::RequestSection>()),

@@ -2,6 +2,7 @@
 
 pub mod elasticsearch;
 pub mod http;
+pub mod loki;
 pub mod request;
 pub mod splunk_hec;
 
@@ -33,6 +34,8 @@ pub enum SinkSection {
     Elasticsearch(Box<elasticsearch::ElasticsearchSection>),
     /// Posts events to any address.
     Http(Box<http::HttpSection>),
+    /// Pushes events to Grafana Loki.
+    Loki(Box<loki::LokiSection>),
     /// Sends events to Splunk's HTTP event collector.
     SplunkHec(Box<splunk_hec::SplunkHecSection>),
 }
@@ -92,6 +95,8 @@ pub enum SinkKind {
     Elasticsearch(Box<elasticsearch::Elasticsearch>),
     /// Any endpoint.
     Http(Box<http::HttpSinkConfig>),
+    /// Grafana Loki.
+    Loki(Box<loki::Loki>),
     /// Splunk's HTTP event collector.
     SplunkHec(Box<splunk_hec::SplunkHec>),
 }
@@ -104,6 +109,7 @@ impl SinkKind {
             Self::File { .. } => "file",
             Self::Elasticsearch(_) => "elasticsearch",
             Self::Http(_) => "http",
+            Self::Loki(_) => "loki",
             Self::SplunkHec(_) => "splunk_hec",
         }
     }
@@ -126,6 +132,7 @@ impl SinkKind {
                 )
             }
             Self::Http(sink) => format!("{key} {} {:?}", sink.uri, sink.headers),
+            Self::Loki(sink) => format!("{key} {} {:?}", sink.endpoint, sink.labels),
             Self::SplunkHec(sink) => format!("{key} {} {:?}", sink.endpoint, sink.metadata),
         }
     }
@@ -144,6 +151,9 @@ impl SinkSection {
             Self::Http(section) => section
                 .check(scope, &at)
                 .map(|checked| SinkKind::Http(Box::new(checked))),
+            Self::Loki(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Loki(Box::new(checked))),
             Self::SplunkHec(section) => section
                 .check(scope, &at)
                 .map(|checked| SinkKind::SplunkHec(Box::new(checked))),
@@ -170,6 +180,7 @@ impl SinkSection {
             Self::File(section) => ("file", &section.name, &section.when),
             Self::Elasticsearch(section) => ("elasticsearch", &section.name, &section.when),
             Self::Http(section) => ("http", &section.name, &section.when),
+            Self::Loki(section) => ("loki", &section.name, &section.when),
             Self::SplunkHec(section) => ("splunk_hec", &section.name, &section.when),
         }
     }

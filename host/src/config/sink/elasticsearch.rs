@@ -9,7 +9,7 @@ use url::Url;
 use super::When;
 use super::request::{
     AuthSection, BatchSection, Compression, Delivery, Login, RequestSection, Shared, TlsSection,
-    endpoints,
+    endpoints, login,
 };
 use crate::config::check::Scope;
 use crate::config::decode::Part;
@@ -158,16 +158,13 @@ impl ElasticsearchSection {
             acknowledgements: self.acknowledgements,
         };
         let delivery = shared.check(scope, at);
-        let login = match &self.auth {
-            None => None,
-            Some(auth) => Some(auth.0.as_ref()?.check(scope, &at.key("auth"))?),
-        };
+        let login = login(scope, &at.key("auth"), self.auth.as_ref(), true);
         Some(Elasticsearch {
             endpoints,
             index,
             pipeline: self.pipeline.clone(),
             manage_template: self.manage_template,
-            login,
+            login: login?,
             delivery,
         })
     }

@@ -9,8 +9,8 @@ use url::Url;
 
 use super::When;
 use super::request::{
-    AuthSection, BatchSection, Compression, Delivery, Login, RequestSection, Shared, Strategy,
-    TlsSection,
+    AuthSection, BatchSection, Compression, Delivery, Login, RequestSection, Shared, TlsSection,
+    login,
 };
 use crate::config::check::Scope;
 use crate::config::decode::Part;
@@ -123,24 +123,13 @@ impl HttpSection {
             acknowledgements: self.acknowledgements,
         };
         let delivery = shared.check(scope, at);
-        let login = match &self.auth {
-            None => None,
-            Some(auth) => {
-                let (section, at) = (auth.0.as_ref()?, at.key("auth"));
-                if section.strategy == Strategy::ApiKey {
-                    let what = "`strategy: api_key` is Elasticsearch's own";
-                    let help = "use `bearer`, or `basic`";
-                    scope.report.add(&at.key("strategy"), what, help);
-                }
-                Some(section.check(scope, &at)?)
-            }
-        };
+        let login = login(scope, &at.key("auth"), self.auth.as_ref(), false);
         Some(HttpSinkConfig {
             uri: uri?,
             method: self.method,
             headers,
             framing: self.framing,
-            login,
+            login: login?,
             delivery,
         })
     }

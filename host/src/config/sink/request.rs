@@ -370,7 +370,7 @@ impl TlsSection {
 }
 
 impl AuthSection {
-    pub(super) fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Option<Login> {
+    fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Option<Login> {
         let (word, key, secret) = match self.strategy {
             Strategy::Basic => ("basic", "password", &self.password),
             Strategy::Bearer => ("bearer", "token", &self.token),
@@ -410,6 +410,25 @@ impl AuthSection {
             }
         })
     }
+}
+
+/// Who we are to a service that may not know API keys; `None` when something is wrong, which is then reported.
+pub(super) fn login(
+    scope: &Scope<'_, '_>,
+    at: &Path,
+    auth: Option<&Part<AuthSection>>,
+    api_keys: bool,
+) -> Option<Option<Login>> {
+    let Some(auth) = auth else {
+        return Some(None);
+    };
+    let section = auth.0.as_ref()?;
+    if section.strategy == Strategy::ApiKey && !api_keys {
+        let what = "`strategy: api_key` is Elasticsearch's own";
+        let help = "use `bearer`, or `basic`";
+        scope.report.add(&at.key("strategy"), what, help);
+    }
+    section.check(scope, at).map(Some)
 }
 
 /// Addresses of one service: at least one.
