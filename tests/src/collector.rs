@@ -1,7 +1,7 @@
 //! A place that takes events by HTTP: a plain endpoint for lines and arrays, Loki's push, and Splunk's event collector
 //! with its acknowledgements. It checks what it gets, keeps it, and fails as it is told to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ pub struct CollectorState {
     /// Taken and not indexed: events and how often they were asked for, by number.
     waiting: BTreeMap<u64, (Vec<Value>, u32)>,
     taken: u64,
-    channel: Option<String>,
+    channels: BTreeSet<String>,
     random: Random,
 }
 
@@ -70,6 +70,17 @@ impl Collector {
     /// Its address.
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    /// Breaks connections and refuses new ones; Splunk forgets what is not indexed yet.
+    pub fn stop(&self) {
+        self.server.stop();
+        self.state().waiting.clear();
+    }
+
+    /// Listens again.
+    pub fn start_again(&self) {
+        self.server.start_again();
     }
 
     /// What it has and saw; look, change, let go.
@@ -193,7 +204,7 @@ fn hec_events(state: &mut CollectorState, request: &Request) -> Result<Vec<Value
     if !state.faults.without_acks && channel.len() != 36 {
         return Err(format!("channel `{channel}`"));
     }
-    state.channel = Some(channel.to_owned());
+    state.channels.insert(channel.to_owned());
     let mut events = Vec::new();
     for mut wrapped in Delivered::parse(&request.body).events {
         let time = wrapped["time"].as_f64().unwrap_or_default();
@@ -210,12 +221,14 @@ fn acknowledge(state: &mut CollectorState, request: &Request) -> Response {
         return Response::Answer(400, r#"{"text":"ACK is disabled","code":14}"#.into());
     }
     let channel = request.header("x-splunk-request-channel");
-    if state.channel.is_some() && state.channel.as_deref() != channel {
+    let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+    // Zero is asked for before anything is sent: whether it can be asked.
+    let first = asked == json!({ "acks": [0] });
+    if !first && !channel.is_some_and(|channel| state.channels.contains(channel)) {
         state
             .complaints
             .push(format!("asked in channel {channel:?}"));
     }
-    let asked: Value = serde_json::from_slice(&request.body).unwrap_or_default();
     let mut acks = serde_json::Map::new();
     for number in asked["acks"].as_array().into_iter().flatten() {
         let number = number.as_u64().unwrap_or_default();
