@@ -11,6 +11,7 @@
 mod commit;
 mod deliver;
 pub mod reading;
+mod route;
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::SharedClock;
@@ -29,7 +30,7 @@ use crate::error::Error;
 use crate::event::{Batch, Event, Identity, Refused, StreamKey};
 use crate::ledger::{Commit, Counts, Ledger};
 use crate::metrics::lag::{EventLag, Lags};
-use crate::sink::{Positions, Sink};
+use crate::sink::{Outlet, Positions, Way};
 use crate::source::Closed;
 use crate::stage::Stage;
 use reading::Reading;
@@ -58,6 +59,7 @@ pub struct Line {
     lags: Arc<Lags>,
     /// How often an emit had to wait for room.
     waited: AtomicU64,
+    routes: route::Routes,
 }
 
 /// What has to happen in one order: claims, tickets and the hand-over.
@@ -68,7 +70,7 @@ struct Order {
     /// Items whose turn has not come.
     waiting: BTreeMap<u64, Item>,
     next_turn: u64,
-    sinks: Vec<mpsc::Sender<deliver::Job>>,
+    sinks: Vec<deliver::Lane>,
     commits: mpsc::Sender<commit::Job>,
 }
 
@@ -76,6 +78,8 @@ struct Order {
 struct Item {
     stream: StreamKey,
     batch: Option<Batch>,
+    /// What each sink gets of the batch, in the order of the sinks.
+    routed: Vec<Option<route::Routed>>,
     rejected: Vec<Refused>,
     identities: Vec<Identity>,
     /// How late the batch's events became available.
@@ -91,6 +95,7 @@ pub struct Totals {
     counts: Mutex<Counts>,
     bytes: AtomicU64,
     splits: AtomicU64,
+    dropped: AtomicU64,
 }
 
 impl Totals {
@@ -108,6 +113,11 @@ impl Totals {
     pub fn splits(&self) -> u64 {
         self.splits.load(Ordering::Relaxed)
     }
+
+    /// Events that sinks without acknowledgements had no room for.
+    pub fn dropped_by_sinks(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
 }
 
 /// Locks a mutex whose holder cannot leave it half changed.
@@ -121,8 +131,8 @@ pub struct Parts {
     pub ledger: Arc<dyn Ledger>,
     /// Steps that every batch takes, in order.
     pub stages: Vec<Box<dyn Stage>>,
-    /// Where events go; each gets every event.
-    pub sinks: Vec<Box<dyn Sink>>,
+    /// Where events go; each gets every event that its condition holds for.
+    pub sinks: Vec<Outlet>,
     /// Where refused events are kept.
     pub dead_letter: DeadLetters,
     /// The time of commits.
@@ -142,10 +152,9 @@ impl Line {
         recover(ledger.as_ref(), &mut sinks, &mut dead_letter, &clock).await?;
         let totals = Arc::new(Totals::default());
         let lags = Arc::new(Lags::default());
-        let senders = sinks
-            .into_iter()
-            .map(|sink| deliver::start(sink, MAX_ITEMS))
-            .collect();
+        let (ways, whens): (Vec<_>, Vec<_>) =
+            sinks.into_iter().map(|sink| (sink.way, sink.when)).unzip();
+        let (lanes, tasks): (Vec<_>, Vec<_>) = ways.into_iter().map(deliver::Lane::start).unzip();
         let (commits, queue) = mpsc::channel(MAX_ITEMS);
         let (done, committed) = watch::channel(0);
         let line = Arc::new(Self {
@@ -157,13 +166,14 @@ impl Line {
                 next_ticket: 0,
                 waiting: BTreeMap::new(),
                 next_turn: 0,
-                sinks: senders,
+                sinks: lanes,
                 commits,
             }),
             committed,
             totals: totals.clone(),
             lags: lags.clone(),
             waited: AtomicU64::new(0),
+            routes: route::Routes::new(whens),
         });
         // The committer must not keep the line alive: the queues close when the last handle is gone.
         let committer = commit::Committer {
@@ -175,7 +185,14 @@ impl Line {
             line: Arc::downgrade(&line),
             done,
         };
-        Ok((line, tokio::spawn(committer.run(queue))))
+        let ended = async {
+            committer.run(queue).await;
+            // Those without acknowledgements may still have something to send.
+            for task in tasks {
+                let _ = task.await;
+            }
+        };
+        Ok((line, tokio::spawn(ended)))
     }
 
     /// What was committed since the start.
@@ -240,6 +257,7 @@ impl Line {
             Item {
                 stream: reading.split.stream.clone(),
                 batch: None,
+                routed: Vec::new(),
                 rejected: Vec::new(),
                 identities: Vec::new(),
                 lag: None,
@@ -306,12 +324,18 @@ impl Line {
         let identities = identities(&events);
         let lag = reading.note(&events);
         let sent = events.len() as u64;
-        let (batch, dropped, rejected) = self
+        let (batch, mut dropped, mut rejected) = self
             .stage(Batch {
                 stream: stream.clone(),
                 events,
             })
             .await;
+        let route::Fan {
+            batch,
+            routed,
+            unrouted,
+        } = self.routes.route(batch, &mut rejected);
+        dropped += unrouted;
         counts.dropped = dropped;
         counts.dead_lettered = rejected.len() as u64;
         counts.delivered = sent.saturating_sub(dropped + counts.dead_lettered);
@@ -319,6 +343,7 @@ impl Line {
         let item = Item {
             stream,
             batch,
+            routed,
             rejected,
             identities,
             lag,
@@ -358,6 +383,7 @@ impl Line {
         let item = Item {
             stream,
             batch: None,
+            routed: Vec::new(),
             rejected,
             identities,
             lag: None,
@@ -434,24 +460,15 @@ impl Line {
         order.waiting.insert(ticket, item);
         loop {
             let turn = order.next_turn;
-            let Some(item) = order.waiting.remove(&turn) else {
+            let Some(mut item) = order.waiting.remove(&turn) else {
                 return;
             };
             order.next_turn += 1;
-            let mut acks = Vec::new();
-            if let Some(batch) = &item.batch {
-                for sink in &order.sinks {
-                    let (ack, written) = oneshot::channel();
-                    acks.push(written);
-                    give(
-                        sink,
-                        deliver::Job {
-                            batch: batch.clone(),
-                            ack,
-                        },
-                    );
-                }
-            }
+            let routed = std::mem::take(&mut item.routed);
+            let lanes = order.sinks.iter().zip(routed);
+            let acks = lanes
+                .filter_map(|(lane, routed)| lane.give(routed?, &self.totals))
+                .collect();
             give(
                 &order.commits,
                 commit::Job {
@@ -503,12 +520,15 @@ fn keep<T>(items: Vec<T>, keep: impl Iterator<Item = bool>) -> Vec<T> {
 
 async fn recover(
     ledger: &dyn Ledger,
-    sinks: &mut [Box<dyn Sink>],
+    sinks: &mut [Outlet],
     dead_letter: &mut DeadLetters,
     clock: &SharedClock,
 ) -> Result<(), Error> {
     let mut positions = Positions::new();
     for sink in sinks {
+        let Way::Ordered(sink) = &mut sink.way else {
+            continue;
+        };
         let committed = committed(ledger, sink.position_names()).await?;
         positions.extend(sink.recover(&committed).await?);
     }

@@ -28,9 +28,13 @@ use crate::line::{Line, Parts};
 use crate::plugin::{self, Export, Plugin, PluginSource, PluginTransform, TransformStage};
 use crate::sandbox::{Limits, Sandbox};
 use crate::secret::Redactor;
-use crate::sink::Sink;
+use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::file::FileSink;
+use crate::sink::http::HttpSink;
+use crate::sink::loki::LokiSink;
+use crate::sink::splunk_hec::SplunkHecSink;
 use crate::sink::stdout::StdoutSink;
+use crate::sink::{Outlet, Way};
 use crate::stage::Stage;
 use crate::stage::filter::FilterStage;
 use crate::stage::geoip::GeoipStage;
@@ -71,6 +75,7 @@ pub struct Prepared {
     sources: Vec<Arc<PluginSource>>,
     stages: Vec<Box<dyn Stage>>,
     health: Arc<Watch>,
+    sinks: Vec<Outlet>,
     /// What the plugins would rather have different.
     pub warnings: Vec<Error>,
 }
@@ -90,6 +95,8 @@ pub struct Report {
     pub splits: u64,
     /// Bytes of delivered events.
     pub bytes: u64,
+    /// Events that sinks without acknowledgements had no room for.
+    pub dropped_by_sinks: u64,
     /// Requests sent.
     pub requests: u64,
     /// Wall time of the run.
@@ -162,6 +169,13 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
             Err(error) => errors.push(error.at(&stage.place)),
         }
     }
+    let mut sinks = Vec::new();
+    for sink in &config.sinks {
+        match make_sink(sink, &config.http, runtime) {
+            Ok(sink) => sinks.push(sink),
+            Err(error) => errors.push(error.at(&sink.place)),
+        }
+    }
     if errors.is_empty() {
         Ok(Prepared {
             health: Arc::new(Watch::new(config.health.clone())),
@@ -170,6 +184,7 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
             maker,
             sources,
             stages,
+            sinks,
             warnings,
         })
     } else {
@@ -217,11 +232,36 @@ async fn make_stage(stage: &config::Stage, runtime: &Runtime) -> Result<Box<dyn 
     })
 }
 
-fn make_sink(sink: &config::Sink) -> Box<dyn Sink> {
-    match &sink.kind {
-        SinkKind::Stdout => Box::new(StdoutSink::new(&sink.name)),
-        SinkKind::File { path } => Box::new(FileSink::new(&sink.name, path)),
-    }
+fn make_sink(
+    sink: &config::Sink,
+    http: &config::HttpConfig,
+    runtime: &Runtime,
+) -> Result<Outlet, Error> {
+    let Runtime {
+        redactor, clock, ..
+    } = runtime;
+    let way = match &sink.kind {
+        SinkKind::Stdout => Way::Ordered(Box::new(StdoutSink::new(&sink.name))),
+        SinkKind::File { path } => Way::Ordered(Box::new(FileSink::new(&sink.name, path))),
+        SinkKind::Elasticsearch(config) => {
+            let made = ElasticsearchSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::Http(config) => {
+            let made = HttpSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::Loki(config) => {
+            let made = LokiSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::SplunkHec(config) => {
+            let made = SplunkHecSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+    };
+    let when = sink.when.as_ref().map(FilterStage::of).transpose()?;
+    Ok(Outlet { way, when })
 }
 
 impl Prepared {
@@ -254,13 +294,13 @@ impl Prepared {
             sources,
             stages,
             health,
+            sinks,
             ..
         } = self;
         let started = Instant::now();
         let ledger = open_ledger(&config).await?;
         let dead_letter =
             DeadLetters::new(&config.dead_letter_dir, &config.name, runtime.clock.clone());
-        let sinks = config.sinks.iter().map(make_sink).collect();
         let clock = runtime.clock.clone();
         let parts = Parts {
             ledger: ledger.clone(),
@@ -297,6 +337,7 @@ impl Prepared {
         }
         let totals = line.totals();
         let (counts, splits, bytes) = (totals.counts(), totals.splits(), totals.bytes());
+        let dropped_by_sinks = totals.dropped_by_sinks();
         drop(line);
         // What is not committed by now is read again by the next run.
         let _ = tokio::time::timeout(config.drain_timeout, committer).await;
@@ -308,6 +349,7 @@ impl Prepared {
             counts,
             splits,
             bytes,
+            dropped_by_sinks,
             requests,
             elapsed: started.elapsed(),
             first_request: first_request(),

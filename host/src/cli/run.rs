@@ -188,6 +188,10 @@ fn summarise(report: &Report) {
         outcome.lost,
         outcome.quarantined
     );
+    if report.dropped_by_sinks > 0 {
+        let dropped = report.dropped_by_sinks;
+        eprintln!("  {dropped} event(s) dropped by sinks with `acknowledgements: false`");
+    }
     if let Some(first) = report.first_request {
         eprintln!("  first request after {} ms", first.as_millis());
     }

@@ -314,6 +314,17 @@ fn order() -> Map<String, Value> {
         ("geoip", keys::<stage::GeoipSection>()),
         ("stdout", keys::<sink::StdoutSection>()),
         ("file", keys::<sink::FileSection>()),
+        (
+            "elasticsearch",
+            keys::<sink::elasticsearch::ElasticsearchSection>(),
+        ),
+        ("http_sink", keys::<sink::http::HttpSection>()),
+        ("loki", keys::<sink::loki::LokiSection>()),
+        ("splunk_hec", keys::<sink::splunk_hec::SplunkHecSection>()),
+        ("batch", keys::<sink::request::BatchSection>()),
+        ("request", keys::<sink::request::RequestSection>()),
+        ("tls", keys::<sink::request::TlsSection>()),
+        ("sink_auth", keys::<sink::request::AuthSection>()),
     ];
     rows.into_iter()
         .map(|(name, keys)| (name.to_owned(), json!(keys)))

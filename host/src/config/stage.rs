@@ -157,43 +157,53 @@ impl FilterSection {
                 return None;
             }
         };
-        let at = at.key(key);
-        if map.is_empty() {
-            let what = format!("`{key}` names no field");
-            scope
-                .report
-                .add(&at, what, "for example `event.action: mail-items-accessed`");
-        }
-        let mut fields = Vec::new();
-        for (field, value) in map {
-            let at = at.key(field);
-            let values = match value {
-                Value::Array(values) => values.clone(),
-                value => vec![value.clone()],
-            };
-            if values.is_empty() {
-                scope.report.add(
-                    &at,
-                    "the list of values is empty",
-                    "name at least one value",
-                );
-            }
-            if values
-                .iter()
-                .any(|value| value.is_array() || value.is_object())
-            {
-                let help =
-                    "use text, numbers, `true` or `false`; nest fields with dots: `event.action`";
-                scope.report.add(
-                    &at,
-                    format!("field `{field}` is compared with a list or map"),
-                    help,
-                );
-            }
-            fields.push((field.clone(), values));
-        }
+        let fields = check_fields(scope, &at.key(key), key, map);
         Some(StageKind::Filter(Filter { keep, fields }))
     }
+}
+
+/// Fields with the values that they may have: `key` is the name of the map.
+pub(super) fn check_fields(
+    scope: &Scope<'_, '_>,
+    at: &Path,
+    key: &str,
+    map: &Map<String, Value>,
+) -> Vec<(String, Vec<Value>)> {
+    if map.is_empty() {
+        let what = format!("`{key}` names no field");
+        scope
+            .report
+            .add(at, what, "for example `event.action: mail-items-accessed`");
+    }
+    let mut fields = Vec::new();
+    for (field, value) in map {
+        let at = at.key(field);
+        let values = match value {
+            Value::Array(values) => values.clone(),
+            value => vec![value.clone()],
+        };
+        if values.is_empty() {
+            scope.report.add(
+                &at,
+                "the list of values is empty",
+                "name at least one value",
+            );
+        }
+        if values
+            .iter()
+            .any(|value| value.is_array() || value.is_object())
+        {
+            let help =
+                "use text, numbers, `true` or `false`; nest fields with dots: `event.action`";
+            scope.report.add(
+                &at,
+                format!("field `{field}` is compared with a list or map"),
+                help,
+            );
+        }
+        fields.push((field.clone(), values));
+    }
+    fields
 }
 
 impl WasmSection {

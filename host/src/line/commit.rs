@@ -144,6 +144,7 @@ impl Group {
         let Item {
             stream,
             batch,
+            routed: _,
             mut rejected,
             identities,
             lag,

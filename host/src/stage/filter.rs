@@ -64,6 +64,11 @@ impl FilterStage {
         })
     }
 
+    /// Whether it keeps an event with this body; an error when that is no JSON object.
+    pub fn keeps(&self, body: &[u8]) -> Result<bool, serde_json::Error> {
+        Ok(self.matches(body)? == self.keep)
+    }
+
     fn matches(&self, body: &[u8]) -> Result<bool, serde_json::Error> {
         for field in &self.fields {
             if !field.matches(body)? {
@@ -122,9 +127,9 @@ impl Stage for FilterStage {
     async fn apply(&self, batch: Batch) -> Staged {
         let mut staged = Staged::default();
         for event in batch.events {
-            match self.matches(&event.body) {
-                Ok(matches) if matches == self.keep => staged.passed.push(event),
-                Ok(_) => staged.dropped += 1,
+            match self.keeps(&event.body) {
+                Ok(true) => staged.passed.push(event),
+                Ok(false) => staged.dropped += 1,
                 Err(error) => {
                     staged
                         .rejected

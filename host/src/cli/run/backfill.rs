@@ -100,6 +100,7 @@ fn sink(path: &Path) -> Sink {
     Sink {
         name: name.into(),
         place: crate::config::Place::default(),
+        when: None,
         kind,
     }
 }
