@@ -100,7 +100,8 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
 fn read(path: &Path, key: &str) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|error| {
         let why = crate::secret::plain(&error);
-        refuse(path, key, &format!("cannot read `{}`: {why}", path.display()))
+        let what = format!("cannot read file `{}`: {why}", path.display());
+        refuse(path, key, &what)
     })
 }
 
