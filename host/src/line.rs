@@ -29,7 +29,9 @@ use crate::dead_letter::DeadLetters;
 use crate::error::Error;
 use crate::event::{Batch, Event, Identity, Refused, StreamKey};
 use crate::ledger::{Commit, Counts, Ledger};
+use crate::metrics::component::{Load, Meters, SinkMeter, StageCounts, StageMeter};
 use crate::metrics::lag::{EventLag, Lags};
+use crate::metrics::streams::StreamCounts;
 use crate::sink::{Outlet, Positions, Way};
 use crate::source::Closed;
 use crate::stage::Stage;
@@ -57,6 +59,7 @@ pub struct Line {
     committed: watch::Receiver<u64>,
     totals: Arc<Totals>,
     lags: Arc<Lags>,
+    meters: Arc<Meters>,
     /// How often an emit had to wait for room.
     waited: AtomicU64,
     routes: route::Routes,
@@ -86,6 +89,8 @@ struct Item {
     lag: Option<EventLag>,
     delivered: Option<Arc<Reading>>,
     counts: Counts,
+    /// Bytes that the source handed over.
+    read_bytes: u64,
     room: OwnedSemaphorePermit,
 }
 
@@ -152,6 +157,17 @@ impl Line {
         recover(ledger.as_ref(), &mut sinks, &mut dead_letter, &clock).await?;
         let totals = Arc::new(Totals::default());
         let lags = Arc::new(Lags::default());
+        let meters = Arc::new(Meters {
+            stages: stages
+                .iter()
+                .map(|stage| StageMeter::new(stage.name()))
+                .collect(),
+            sinks: sinks
+                .iter()
+                .map(|sink| SinkMeter::new(sink.way.name()))
+                .collect(),
+            ..Meters::default()
+        });
         let (ways, whens): (Vec<_>, Vec<_>) =
             sinks.into_iter().map(|sink| (sink.way, sink.when)).unzip();
         let (lanes, tasks): (Vec<_>, Vec<_>) = ways.into_iter().map(deliver::Lane::start).unzip();
@@ -172,6 +188,7 @@ impl Line {
             committed,
             totals: totals.clone(),
             lags: lags.clone(),
+            meters: meters.clone(),
             waited: AtomicU64::new(0),
             routes: route::Routes::new(whens),
         });
@@ -182,6 +199,7 @@ impl Line {
             clock,
             totals,
             lags,
+            meters,
             line: Arc::downgrade(&line),
             done,
         };
@@ -205,9 +223,19 @@ impl Line {
         &self.lags
     }
 
+    /// What passed through since the start.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     /// How often an emit had to wait for room.
     pub fn waited(&self) -> u64 {
         self.waited.load(Ordering::Relaxed)
+    }
+
+    /// Bytes between a plugin's `emit` and the commit, of [`BUDGET_BYTES`].
+    pub fn held_bytes(&self) -> usize {
+        BUDGET_BYTES.saturating_sub(self.budget.available_permits())
     }
 
     /// Takes a batch of a split over, waiting while the line is full.
@@ -263,6 +291,7 @@ impl Line {
                 lag: None,
                 delivered: Some(reading),
                 counts: Counts::default(),
+                read_bytes: 0,
                 room,
             },
         );
@@ -307,6 +336,7 @@ impl Line {
             read: batch.events.len() as u64,
             ..Counts::default()
         };
+        let read_bytes = batch.bytes() as u64;
         let mut fresh: Vec<_> = batch
             .events
             .iter()
@@ -349,6 +379,7 @@ impl Line {
             lag,
             delivered: None,
             counts,
+            read_bytes,
             room,
         };
         self.hand_in(ticket, item);
@@ -367,13 +398,18 @@ impl Line {
             self.unclaim(&[refused.identity]);
             new = false;
         }
+        let rejected = StreamCounts {
+            rejected: u64::from(new),
+            ..StreamCounts::default()
+        };
+        self.meters.streams.add(&refused.stream, rejected);
         let counts = Counts {
             read: 1,
             duplicates: u64::from(!new),
             dead_lettered: u64::from(new),
             ..Counts::default()
         };
-        let stream = refused.stream.clone();
+        let (stream, read_bytes) = (refused.stream.clone(), refused.body.len() as u64);
         let identities = if new {
             vec![refused.identity]
         } else {
@@ -389,6 +425,7 @@ impl Line {
             lag: None,
             delivered: None,
             counts,
+            read_bytes,
             room,
         };
         self.hand_in(ticket, item);
@@ -415,16 +452,23 @@ impl Line {
     async fn stage(&self, mut batch: Batch) -> (Batch, u64, Vec<Refused>) {
         let mut dropped = 0;
         let mut refused = Vec::new();
-        for (index, stage) in self.stages.iter().enumerate() {
+        for (index, (stage, meter)) in self.stages.iter().zip(&self.meters.stages).enumerate() {
             if batch.events.is_empty() {
                 break;
             }
             let stream = batch.stream.clone();
+            let mut passed = StageCounts {
+                received: batch.events.len() as u64,
+                ..StageCounts::default()
+            };
             let before = batch.clone();
             let by = format!("stage {} ({})", index + 1, stage.name());
             match AssertUnwindSafe(stage.apply(batch)).catch_unwind().await {
                 Ok(staged) => {
                     dropped += staged.dropped;
+                    passed.dropped = staged.dropped;
+                    passed.rejected = staged.rejected.len() as u64;
+                    passed.sent = staged.passed.len() as u64;
                     refused.extend(
                         staged
                             .rejected
@@ -438,6 +482,7 @@ impl Line {
                 }
                 Err(_) => {
                     tracing::error!(%by, "a stage panicked; its batch is kept as dead letters");
+                    passed.rejected = passed.received;
                     refused.extend(
                         before
                             .events
@@ -450,6 +495,7 @@ impl Line {
                     };
                 }
             }
+            meter.add(passed);
         }
         (batch, dropped, refused)
     }
@@ -465,9 +511,22 @@ impl Line {
             };
             order.next_turn += 1;
             let routed = std::mem::take(&mut item.routed);
-            let lanes = order.sinks.iter().zip(routed);
+            let lanes = order.sinks.iter().zip(routed).enumerate();
             let acks = lanes
-                .filter_map(|(lane, routed)| lane.give(routed?, &self.totals))
+                .filter_map(|(index, (lane, routed))| {
+                    let routed = routed?;
+                    let load = Load {
+                        events: routed.batch.events.len() as u64,
+                        bytes: routed.batch.bytes() as u64,
+                    };
+                    let written = lane.give(routed, &self.totals)?;
+                    self.meters.sinks[index].accepted(load);
+                    Some(commit::Awaited {
+                        written,
+                        sink: index,
+                        load,
+                    })
+                })
                 .collect();
             give(
                 &order.commits,

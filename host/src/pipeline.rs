@@ -5,6 +5,7 @@
 
 mod source;
 mod tenants;
+pub mod view;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,10 +14,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::Settings;
 use crate::capability::Grants;
 use crate::capability::http::{GLOBAL_IN_FLIGHT, first_request};
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{self, Config, PluginRef, SinkKind, StageKind};
+use crate::config::{self, ApiConfig, Config, PluginRef, SinkKind, StageKind};
 use crate::dead_letter::DeadLetters;
 use crate::engine::{Engine, Outcome};
 use crate::error::Error;
@@ -27,7 +29,7 @@ use crate::limiter::GlobalLimiter;
 use crate::line::{Line, Parts};
 use crate::plugin::{self, Export, Plugin, PluginSource, PluginTransform, TransformStage};
 use crate::sandbox::{Limits, Sandbox};
-use crate::secret::Redactor;
+use crate::secret::{Redactor, SecretRef};
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::file::FileSink;
 use crate::sink::http::HttpSink;
@@ -41,6 +43,8 @@ use crate::stage::geoip::GeoipStage;
 use crate::stage::user_agent::UserAgentStage;
 use source::SourceMaker;
 use tenants::Tenants;
+use tenants::tally::Tally;
+use view::{About, View, Views};
 
 /// What all pipelines of a process share.
 #[derive(Clone)]
@@ -53,14 +57,18 @@ pub struct Runtime {
     pub redactor: Arc<Redactor>,
     /// Requests in flight of all tenants together.
     pub global: Arc<GlobalLimiter>,
+    /// What of the running pipelines can be looked at.
+    pub views: Arc<Views>,
 }
 
 impl Runtime {
     /// The runtime of this process.
     pub fn new(redactor: Arc<Redactor>) -> Result<Self, Error> {
+        let clock: SharedClock = Arc::new(SystemClock);
         Ok(Self {
             sandbox: Sandbox::new()?,
-            clock: Arc::new(SystemClock),
+            views: Arc::new(Views::new(clock.clone())),
+            clock,
             redactor,
             global: Arc::new(GlobalLimiter::new(GLOBAL_IN_FLIGHT)),
         })
@@ -76,6 +84,7 @@ pub struct Prepared {
     stages: Vec<Box<dyn Stage>>,
     health: Arc<Watch>,
     sinks: Vec<Outlet>,
+    api: Option<Settings>,
     /// What the plugins would rather have different.
     pub warnings: Vec<Error>,
 }
@@ -176,8 +185,14 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
             Err(error) => errors.push(error.at(&sink.place)),
         }
     }
+    let api = config.api.as_ref().map(|api| settings(api, runtime));
+    let api = api.transpose().unwrap_or_else(|error| {
+        errors.push(error);
+        None
+    });
     if errors.is_empty() {
         Ok(Prepared {
+            api,
             health: Arc::new(Watch::new(config.health.clone())),
             config,
             runtime: runtime.clone(),
@@ -190,6 +205,18 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
     } else {
         Err(errors)
     }
+}
+
+fn settings(api: &ApiConfig, runtime: &Runtime) -> Result<Settings, Error> {
+    let token = api.token.as_ref().map(SecretRef::resolve).transpose()?;
+    if let Some(token) = &token {
+        runtime.redactor.learn(token);
+    }
+    Ok(Settings {
+        address: api.address,
+        token,
+        place: api.place.clone(),
+    })
 }
 
 /// What stands in `source.config` is wrong for every tenant; saying it once is enough.
@@ -275,6 +302,21 @@ impl Prepared {
         &self.config.file
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Where it can be asked how it is, if anywhere.
+    pub fn api(&self) -> Option<&Settings> {
+        self.api.as_ref()
+    }
+
+    /// The same as its file says it.
+    pub fn api_config(&self) -> Option<&ApiConfig> {
+        self.config.api.as_ref()
+    }
+
     /// How its streams are, once it runs.
     pub fn health(&self) -> &Arc<Watch> {
         &self.health
@@ -310,6 +352,12 @@ impl Prepared {
             clock,
         };
         let (line, committer) = Line::start(parts).await?;
+        let about = About::new(&config, once, maker.plugin());
+        let looked_at = (
+            health.clone(),
+            Arc::downgrade(&ledger),
+            Arc::downgrade(&line),
+        );
         let engine = Engine {
             ledger,
             line: line.clone(),
@@ -324,6 +372,8 @@ impl Prepared {
         let (sender, changes) = mpsc::channel(16);
         let (tenants, first) = Tenants::new(config.clone(), maker, sources, sender);
         let tally = tenants.tally();
+        let view = View::new(about, looked_at, tally.clone());
+        let shown = runtime.views.show(view);
         let watching = tenants.watch(once, stop.clone());
         let running = engine.run(first, changes);
         let mut outcome = drained(running, &stop, config.drain_timeout)
@@ -335,26 +385,34 @@ impl Prepared {
                 .incomplete
                 .insert("it was stopped before all was delivered".into());
         }
-        let totals = line.totals();
-        let (counts, splits, bytes) = (totals.counts(), totals.splits(), totals.bytes());
-        let dropped_by_sinks = totals.dropped_by_sinks();
+        let mut report = Report::of(&config, &line, &tally, outcome);
         drop(line);
+        drop(shown);
         // What is not committed by now is read again by the next run.
         let _ = tokio::time::timeout(config.drain_timeout, committer).await;
+        report.elapsed = started.elapsed();
+        Ok(report)
+    }
+}
+
+impl Report {
+    /// What a run came to; how long it took is not known before its end.
+    fn of(config: &Config, line: &Line, tally: &Tally, outcome: Outcome) -> Self {
+        let totals = line.totals();
         let (tenants, requests) = tally.sums();
-        Ok(Report {
+        Self {
             name: config.name.clone(),
             tenants,
             outcome,
-            counts,
-            splits,
-            bytes,
-            dropped_by_sinks,
+            counts: totals.counts(),
+            splits: totals.splits(),
+            bytes: totals.bytes(),
+            dropped_by_sinks: totals.dropped_by_sinks(),
             requests,
-            elapsed: started.elapsed(),
+            elapsed: Duration::ZERO,
             first_request: first_request(),
             state_dir: config.state_dir.clone(),
-        })
+        }
     }
 }
 

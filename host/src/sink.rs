@@ -53,6 +53,16 @@ pub enum Way {
     Requests(Arc<dyn RequestSink>, Policy),
 }
 
+impl Way {
+    /// The sink's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Ordered(sink) => sink.name(),
+            Self::Requests(sink, _) => sink.name(),
+        }
+    }
+}
+
 /// What a sink did with the batches of one `write`.
 #[derive(Debug, Default)]
 pub struct Written {

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
+mod api;
 mod audit;
 mod backfill;
 mod blobs;

@@ -25,7 +25,8 @@ use wasmtime_wasi_http::{
 use crate::auth::{AuthError, Class, Credentials, Token};
 use crate::clock::SharedClock;
 use crate::http::{Client, Origin, retry_after};
-use crate::limiter::{GlobalLimiter, GlobalPermit, Limiter, Permit, Priority};
+use crate::limiter::{GlobalLimiter, GlobalPermit, Limiter, Pace, Permit, Priority};
+use crate::metrics::requests::{Outcome, RequestCounts, Requests};
 use crate::source::{Failure, Scope};
 
 /// Largest body that a plugin may send. Audit sources send none; a token never passes here.
@@ -73,7 +74,8 @@ pub struct Egress {
     limiters: Mutex<HashMap<String, Arc<Limiter>>>,
     global: Arc<GlobalLimiter>,
     clock: SharedClock,
-    requests: AtomicU64,
+    requests: Requests,
+    sent: AtomicU64,
 }
 
 /// When the process sent its first request, from its start.
@@ -101,7 +103,7 @@ impl Egress {
         clock: SharedClock,
     ) -> Self {
         let limiters = Mutex::default();
-        let requests = AtomicU64::new(0);
+        let (requests, sent) = (Requests::default(), AtomicU64::new(0));
         Self {
             client,
             origins,
@@ -111,12 +113,39 @@ impl Egress {
             global,
             clock,
             requests,
+            sent,
         }
     }
 
     /// Requests sent so far.
     pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// A request is over.
+    pub(crate) fn count(&self, outcome: Outcome) {
+        self.requests.add(outcome);
+    }
+
+    /// What became of those that are over.
+    pub fn outcomes(&self) -> RequestCounts {
+        self.requests.counts()
+    }
+
+    /// How fast each of the tenant's quotas may be used now.
+    pub fn paces(&self) -> Vec<(String, Pace)> {
+        let limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paces: Vec<_> = limiters
+            .iter()
+            .map(|(quota_key, limiter)| (quota_key.clone(), limiter.pace()))
+            .collect();
+        paces.sort_by(|(one, _), (other, _)| one.cmp(other));
+        paces
+    }
+
+    /// When the token in use ends, if there is one.
+    pub fn token_expires_ms(&self) -> Option<i64> {
+        self.bound.as_ref()?.credentials.expires_ms()
     }
 
     fn limiter(&self, quota_key: &str) -> Arc<Limiter> {
@@ -319,8 +348,9 @@ impl Outgoing {
             let granted_at = permits.0.granted_at();
             let request = Request::from_parts(parts.clone(), Full::new(body.clone()));
             FIRST_REQUEST.get_or_init(|| STARTED.get_or_init(Instant::now).elapsed());
-            self.egress.requests.fetch_add(1, Ordering::Relaxed);
+            self.egress.sent.fetch_add(1, Ordering::Relaxed);
             let response = self.egress.client.send(request).await.map_err(|error| {
+                self.egress.count(Outcome::NoAnswer);
                 let reason = error.to_string();
                 note(
                     &self.trouble,
@@ -338,6 +368,7 @@ impl Outgoing {
                 && let (Some(credentials), Some(token)) = (&self.credentials, &token)
             {
                 renewed = true;
+                self.egress.count(Outcome::Unauthorised);
                 credentials.invalidate(token);
                 continue;
             }
@@ -393,26 +424,39 @@ impl Outgoing {
         token: Option<&Token>,
     ) -> Result<Response<WasiBody>, HttpError> {
         let wait = retry_after(body.headers(), self.egress.clock.now_ms());
-        match body.status() {
-            StatusCode::TOO_MANY_REQUESTS => self.limiter.throttled(wait, granted_at),
-            StatusCode::SERVICE_UNAVAILABLE if wait.is_some() => {
-                self.limiter.throttled(wait, granted_at);
+        let status = body.status();
+        if status == StatusCode::FORBIDDEN {
+            let peeked = body.peek(ERROR_BODY_BYTES).await;
+            let words = peeked.as_ref().map_or(&[][..], |(_, words)| words);
+            let too_fast = memchr::memmem::find(words, b"AF429").is_some();
+            if !too_fast
+                && memchr::memmem::find(words, b"AF10001").is_some()
+                && let (Some(credentials), Some(token)) = (&self.credentials, token)
+            {
+                // Roles stand in the token: after consent only another one can say more.
+                credentials.invalidate(token);
             }
-            StatusCode::FORBIDDEN => {
-                let (response, words) = body.peek(ERROR_BODY_BYTES).await?;
-                if memchr::memmem::find(&words, b"AF429").is_some() {
-                    self.limiter.throttled(wait, granted_at);
-                } else if memchr::memmem::find(&words, b"AF10001").is_some()
-                    && let (Some(credentials), Some(token)) = (&self.credentials, token)
-                {
-                    // Roles stand in the token: after consent only another one can say more.
-                    credentials.invalidate(token);
-                }
-                return Ok(response);
-            }
-            _ => {}
+            self.note(status, too_fast, wait, granted_at);
+            return peeked.map(|(response, _)| response);
         }
+        let too_fast = status == StatusCode::TOO_MANY_REQUESTS
+            || (status == StatusCode::SERVICE_UNAVAILABLE && wait.is_some());
+        self.note(status, too_fast, wait, granted_at);
         Ok(body.into_response())
+    }
+
+    /// Counts an answer, and obeys it where it complains.
+    fn note(
+        &self,
+        status: StatusCode,
+        too_fast: bool,
+        wait: Option<Duration>,
+        granted_at: Instant,
+    ) {
+        self.egress.count(Outcome::of(status, too_fast));
+        if too_fast {
+            self.limiter.throttled(wait, granted_at);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value, json};
 
-use super::{PipelineSection, auth, health, http, limits, sink, source, stage, tenants};
+use super::{PipelineSection, api, auth, health, http, limits, sink, source, stage, tenants};
 
 /// The JSON Schema (2020-12) of a pipeline file.
 pub fn schema() -> Value {
@@ -309,6 +309,7 @@ fn order() -> Map<String, Value> {
         ("health", keys::<health::HealthSection>()),
         ("http", keys::<http::HttpSection>()),
         ("proxy", keys::<http::ProxySection>()),
+        ("api", keys::<api::ApiSection>()),
         ("filter", keys::<stage::FilterSection>()),
         ("wasm", keys::<stage::WasmSection>()),
         ("geoip", keys::<stage::GeoipSection>()),
