@@ -154,6 +154,11 @@ pub trait Credentials: Send + Sync + fmt::Debug {
     /// touched.
     fn invalidate(&self, token: &Token);
 
+    /// When the token in use ends: milliseconds since the epoch. `None` without one.
+    fn expires_ms(&self) -> Option<i64> {
+        None
+    }
+
     /// Waits until the sign-in that was refused last may be accepted: the credential has been
     /// replaced since, or somebody got a token. Never ends where no sign-in was refused.
     async fn renewed(&self) {
@@ -444,6 +449,10 @@ impl Credentials for Tokens {
             Answer::Refused(error) => Err(error),
             Answer::Nothing => self.ask_within(SIGN_IN_TIMEOUT, self.pace.attempts).await,
         }
+    }
+
+    fn expires_ms(&self) -> Option<i64> {
+        self.state().current.as_ref().map(|held| held.expires_ms)
     }
 
     fn invalidate(&self, token: &Token) {

@@ -6,6 +6,7 @@
 //! bad file fails before anything runs. Secrets are only referred to; [`crate::secret`] fetches
 //! them.
 
+pub mod api;
 pub mod auth;
 mod check;
 mod decode;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use api::ApiConfig;
 pub use auth::{Auth, Credential};
 #[cfg(test)]
 pub(crate) use check::is_guid;
@@ -72,6 +74,8 @@ pub struct PipelineSection {
     /// How the host reaches the network.
     #[serde(default)]
     pub http: Part<http::HttpSection>,
+    /// Where a running collector can be asked how it is.
+    pub api: Option<Part<api::ApiSection>>,
     /// How long delivered events are remembered, so that one that comes again is not delivered
     /// again. Microsoft repeats events for up to five days.
     #[schemars(extend("default" = "8d"))]
@@ -123,6 +127,8 @@ pub struct Config {
     pub health: Thresholds,
     /// How the host reaches the network.
     pub http: HttpConfig,
+    /// Where it can be asked how it is, if anywhere.
+    pub api: Option<ApiConfig>,
     /// How long delivered events are remembered.
     pub identity_horizon: Duration,
     /// How long a stop waits for what is under way.
@@ -258,6 +264,8 @@ impl PipelineSection {
             .0
             .as_ref()
             .map(|part| part.check(&scope, &root.key("health")));
+        let api = self.api.as_ref().and_then(|part| part.0.as_ref());
+        let api = api.and_then(|part| part.check(&scope, &root.key("api")));
         let (state_dir, dead_letter_dir) = self.folders(&scope, &name, state_root);
         let period = |key: &str, part: &Option<Part<Period>>, default, bounds| {
             let written = part.as_ref().and_then(|part| part.0).map(|period| period.0);
@@ -276,6 +284,7 @@ impl PipelineSection {
             dead_letter_dir,
             health: health.unwrap_or_default(),
             http: http.unwrap_or_default(),
+            api,
             identity_horizon: period(
                 "identity_horizon",
                 &self.identity_horizon,

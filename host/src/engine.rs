@@ -31,6 +31,7 @@ use crate::event::StreamKey;
 use crate::health::Watch;
 use crate::ledger::{Ledger, Loss};
 use crate::line::Line;
+use crate::metrics::streams::StreamCounts;
 use crate::schedule;
 use crate::source::{Failure, Source};
 
@@ -222,6 +223,8 @@ impl Shared {
                 None => return,
                 Some(Ok(streams)) => break streams,
                 Some(Err(failure)) => {
+                    let streams = &self.engine.line.meters().streams;
+                    streams.add_to_all(StreamCounts::failure(&failure));
                     self.report(None, &failure);
                     if !self.wait_or_give_up(None, &failure, &mut failures).await {
                         return;
@@ -330,12 +333,22 @@ impl Shared {
         change(&mut self.outcome.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Counts for the metrics.
+    fn count(&self, stream: &StreamKey, counts: StreamCounts) {
+        self.engine.line.meters().streams.add(stream, counts);
+    }
+
     /// Makes a loss visible.
     fn declare(&self, loss: &Loss) {
         let (since, until) = (rfc3339(loss.since_ms), rfc3339(loss.until_ms));
         tracing::warn!(tenant = %self.id, stream = %loss.stream.stream, since, until,
             reason = %loss.reason, "content is lost; it was never delivered");
         self.change(|outcome| outcome.lost += 1);
+        let lost = StreamCounts {
+            lost: 1,
+            ..StreamCounts::default()
+        };
+        self.count(&loss.stream, lost);
     }
 
     fn later(&self, wait: Duration) -> i64 {

@@ -6,6 +6,7 @@
 //! connection, proxy, TLS, time) and never repeat more of a request than its host.
 
 mod connect;
+mod tls;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -19,12 +20,11 @@ use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use url::Url;
 
 use crate::clock::millis;
 use crate::config::HttpConfig;
+use crate::config::sink::request::Tls;
 use crate::error::Error;
 use connect::{Connector, DnsFailed, ProxyFailed, Route, Timed, TimedOut};
 
@@ -105,7 +105,12 @@ impl fmt::Debug for Client {
 impl Client {
     /// A client as the config wants it. Reads the CA file and the proxy's password.
     pub fn new(config: &HttpConfig) -> Result<Self, Error> {
-        let tls = Arc::new(tls(config)?);
+        Self::with_tls(config, None)
+    }
+
+    /// A client as the config wants it, with TLS as one sink wants it.
+    pub fn with_tls(config: &HttpConfig, tls: Option<&Tls>) -> Result<Self, Error> {
+        let tls = Arc::new(tls::client_config(config, tls)?);
         let route = Arc::new(Route::new(config)?);
         Ok(Self {
             pool: pool(&tls, &route),
@@ -186,41 +191,6 @@ fn pool(tls: &Arc<rustls::ClientConfig>, route: &Arc<Route>) -> Pool {
         .http2_max_header_list_size(HEAD_BYTES)
         .http2_keep_alive_interval(Duration::from_secs(20))
         .build(Timed::new(https, CONNECT_TIMEOUT))
-}
-
-fn tls(config: &HttpConfig) -> Result<rustls::ClientConfig, Error> {
-    let mut roots = rustls::RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    for error in &system.errors {
-        tracing::warn!("some of the system's certificates cannot be read: {error}");
-    }
-    roots.add_parsable_certificates(system.certs);
-    if let Some(path) = &config.ca_file {
-        let refuse = |what: String| {
-            Error::config(what)
-                .at(format!("`{}`, key `http.ca_file`", path.display()))
-                .help("name a PEM file with one or more certificates")
-        };
-        let text = std::fs::read(path)
-            .map_err(|error| refuse(format!("cannot read: {}", crate::secret::plain(&error))))?;
-        let mut added = 0;
-        for certificate in CertificateDer::pem_slice_iter(&text) {
-            let bad = |why: String| refuse(format!("certificate {}: {why}", added + 1));
-            let certificate = certificate.map_err(|error| bad(error.to_string()))?;
-            roots
-                .add(certificate)
-                .map_err(|error| bad(error.to_string()))?;
-            added += 1;
-        }
-        if added == 0 {
-            return Err(refuse("the file holds no certificate".to_owned()));
-        }
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| Error::internal(format!("TLS cannot be set up: {error}")))?;
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// What broke on the way.

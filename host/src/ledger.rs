@@ -17,7 +17,7 @@ use async_trait::async_trait;
 
 use crate::error::Error;
 use crate::event::{Identity, StreamKey};
-use progress::Progress;
+use progress::{Backlog, Progress};
 
 /// A split as the source described it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -245,6 +245,10 @@ pub trait Ledger: Send + Sync {
 
     /// How far every stream is. Costs little even with thousands of streams and millions of splits.
     async fn progress(&self) -> Result<Vec<(StreamKey, Progress)>, Error>;
+
+    /// How much of every stream is not delivered; streams of which everything is may be left out. Costs as much as
+    /// there is of it, and nothing for what was delivered.
+    async fn backlog(&self) -> Result<Vec<(StreamKey, Backlog)>, Error>;
 
     /// Every stream the ledger knows.
     async fn streams(&self) -> Result<Vec<StreamKey>, Error>;

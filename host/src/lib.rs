@@ -1,4 +1,5 @@
 //! Runs sandboxed source and transform plugins, and delivers every event that they read to every sink.
+pub mod api;
 pub mod append_file;
 pub mod auth;
 pub mod capability;

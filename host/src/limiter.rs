@@ -84,6 +84,21 @@ pub struct Permit {
     granted_at: Instant,
 }
 
+/// How fast a quota may be used at a moment.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace {
+    /// Grants a minute at most.
+    pub budget: f64,
+    /// Grants a minute now; less than the budget while the upstream has complained.
+    pub rate: f64,
+    /// Requests in flight at most.
+    pub cap: usize,
+    /// Requests in flight.
+    pub in_flight: usize,
+    /// How long nothing will be granted because the upstream asked for it.
+    pub pause: Duration,
+}
+
 /// What stands between the first in line and its permit.
 enum Turn {
     Granted(Instant),
@@ -172,6 +187,21 @@ impl Limiter {
         until.map_or(Duration::ZERO, |until| {
             until.saturating_duration_since(Instant::now())
         })
+    }
+
+    /// All of that at one moment.
+    pub fn pace(&self) -> Pace {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.recover(now);
+        let until = state.paused_until.unwrap_or(now);
+        Pace {
+            budget: state.budget,
+            rate: state.rate,
+            cap: state.cap,
+            in_flight: state.in_flight,
+            pause: until.saturating_duration_since(now),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -11,6 +11,7 @@
 mod commit;
 mod deliver;
 pub mod reading;
+mod route;
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::SharedClock;
@@ -28,8 +29,10 @@ use crate::dead_letter::DeadLetters;
 use crate::error::Error;
 use crate::event::{Batch, Event, Identity, Refused, StreamKey};
 use crate::ledger::{Commit, Counts, Ledger};
+use crate::metrics::component::{Load, Meters, SinkMeter, StageCounts, StageMeter};
 use crate::metrics::lag::{EventLag, Lags};
-use crate::sink::{Positions, Sink};
+use crate::metrics::streams::StreamCounts;
+use crate::sink::{Outlet, Positions, Way};
 use crate::source::Closed;
 use crate::stage::Stage;
 use reading::Reading;
@@ -56,8 +59,10 @@ pub struct Line {
     committed: watch::Receiver<u64>,
     totals: Arc<Totals>,
     lags: Arc<Lags>,
+    meters: Arc<Meters>,
     /// How often an emit had to wait for room.
     waited: AtomicU64,
+    routes: route::Routes,
 }
 
 /// What has to happen in one order: claims, tickets and the hand-over.
@@ -68,7 +73,7 @@ struct Order {
     /// Items whose turn has not come.
     waiting: BTreeMap<u64, Item>,
     next_turn: u64,
-    sinks: Vec<mpsc::Sender<deliver::Job>>,
+    sinks: Vec<deliver::Lane>,
     commits: mpsc::Sender<commit::Job>,
 }
 
@@ -76,12 +81,16 @@ struct Order {
 struct Item {
     stream: StreamKey,
     batch: Option<Batch>,
+    /// What each sink gets of the batch, in the order of the sinks.
+    routed: Vec<Option<route::Routed>>,
     rejected: Vec<Refused>,
     identities: Vec<Identity>,
     /// How late the batch's events became available.
     lag: Option<EventLag>,
     delivered: Option<Arc<Reading>>,
     counts: Counts,
+    /// Bytes that the source handed over.
+    read_bytes: u64,
     room: OwnedSemaphorePermit,
 }
 
@@ -91,6 +100,7 @@ pub struct Totals {
     counts: Mutex<Counts>,
     bytes: AtomicU64,
     splits: AtomicU64,
+    dropped: AtomicU64,
 }
 
 impl Totals {
@@ -108,6 +118,11 @@ impl Totals {
     pub fn splits(&self) -> u64 {
         self.splits.load(Ordering::Relaxed)
     }
+
+    /// Events that sinks without acknowledgements had no room for.
+    pub fn dropped_by_sinks(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
 }
 
 /// Locks a mutex whose holder cannot leave it half changed.
@@ -121,8 +136,8 @@ pub struct Parts {
     pub ledger: Arc<dyn Ledger>,
     /// Steps that every batch takes, in order.
     pub stages: Vec<Box<dyn Stage>>,
-    /// Where events go; each gets every event.
-    pub sinks: Vec<Box<dyn Sink>>,
+    /// Where events go; each gets every event that its condition holds for.
+    pub sinks: Vec<Outlet>,
     /// Where refused events are kept.
     pub dead_letter: DeadLetters,
     /// The time of commits.
@@ -142,10 +157,20 @@ impl Line {
         recover(ledger.as_ref(), &mut sinks, &mut dead_letter, &clock).await?;
         let totals = Arc::new(Totals::default());
         let lags = Arc::new(Lags::default());
-        let senders = sinks
-            .into_iter()
-            .map(|sink| deliver::start(sink, MAX_ITEMS))
-            .collect();
+        let meters = Arc::new(Meters {
+            stages: stages
+                .iter()
+                .map(|stage| StageMeter::new(stage.name()))
+                .collect(),
+            sinks: sinks
+                .iter()
+                .map(|sink| SinkMeter::new(sink.way.name()))
+                .collect(),
+            ..Meters::default()
+        });
+        let (ways, whens): (Vec<_>, Vec<_>) =
+            sinks.into_iter().map(|sink| (sink.way, sink.when)).unzip();
+        let (lanes, tasks): (Vec<_>, Vec<_>) = ways.into_iter().map(deliver::Lane::start).unzip();
         let (commits, queue) = mpsc::channel(MAX_ITEMS);
         let (done, committed) = watch::channel(0);
         let line = Arc::new(Self {
@@ -157,13 +182,15 @@ impl Line {
                 next_ticket: 0,
                 waiting: BTreeMap::new(),
                 next_turn: 0,
-                sinks: senders,
+                sinks: lanes,
                 commits,
             }),
             committed,
             totals: totals.clone(),
             lags: lags.clone(),
+            meters: meters.clone(),
             waited: AtomicU64::new(0),
+            routes: route::Routes::new(whens),
         });
         // The committer must not keep the line alive: the queues close when the last handle is gone.
         let committer = commit::Committer {
@@ -172,10 +199,18 @@ impl Line {
             clock,
             totals,
             lags,
+            meters,
             line: Arc::downgrade(&line),
             done,
         };
-        Ok((line, tokio::spawn(committer.run(queue))))
+        let ended = async {
+            committer.run(queue).await;
+            // Those without acknowledgements may still have something to send.
+            for task in tasks {
+                let _ = task.await;
+            }
+        };
+        Ok((line, tokio::spawn(ended)))
     }
 
     /// What was committed since the start.
@@ -188,9 +223,19 @@ impl Line {
         &self.lags
     }
 
+    /// What passed through since the start.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     /// How often an emit had to wait for room.
     pub fn waited(&self) -> u64 {
         self.waited.load(Ordering::Relaxed)
+    }
+
+    /// Bytes between a plugin's `emit` and the commit, of [`BUDGET_BYTES`].
+    pub fn held_bytes(&self) -> usize {
+        BUDGET_BYTES.saturating_sub(self.budget.available_permits())
     }
 
     /// Takes a batch of a split over, waiting while the line is full.
@@ -240,11 +285,13 @@ impl Line {
             Item {
                 stream: reading.split.stream.clone(),
                 batch: None,
+                routed: Vec::new(),
                 rejected: Vec::new(),
                 identities: Vec::new(),
                 lag: None,
                 delivered: Some(reading),
                 counts: Counts::default(),
+                read_bytes: 0,
                 room,
             },
         );
@@ -289,6 +336,7 @@ impl Line {
             read: batch.events.len() as u64,
             ..Counts::default()
         };
+        let read_bytes = batch.bytes() as u64;
         let mut fresh: Vec<_> = batch
             .events
             .iter()
@@ -306,12 +354,18 @@ impl Line {
         let identities = identities(&events);
         let lag = reading.note(&events);
         let sent = events.len() as u64;
-        let (batch, dropped, rejected) = self
+        let (batch, mut dropped, mut rejected) = self
             .stage(Batch {
                 stream: stream.clone(),
                 events,
             })
             .await;
+        let route::Fan {
+            batch,
+            routed,
+            unrouted,
+        } = self.routes.route(batch, &mut rejected);
+        dropped += unrouted;
         counts.dropped = dropped;
         counts.dead_lettered = rejected.len() as u64;
         counts.delivered = sent.saturating_sub(dropped + counts.dead_lettered);
@@ -319,11 +373,13 @@ impl Line {
         let item = Item {
             stream,
             batch,
+            routed,
             rejected,
             identities,
             lag,
             delivered: None,
             counts,
+            read_bytes,
             room,
         };
         self.hand_in(ticket, item);
@@ -342,13 +398,18 @@ impl Line {
             self.unclaim(&[refused.identity]);
             new = false;
         }
+        let rejected = StreamCounts {
+            rejected: u64::from(new),
+            ..StreamCounts::default()
+        };
+        self.meters.streams.add(&refused.stream, rejected);
         let counts = Counts {
             read: 1,
             duplicates: u64::from(!new),
             dead_lettered: u64::from(new),
             ..Counts::default()
         };
-        let stream = refused.stream.clone();
+        let (stream, read_bytes) = (refused.stream.clone(), refused.body.len() as u64);
         let identities = if new {
             vec![refused.identity]
         } else {
@@ -358,11 +419,13 @@ impl Line {
         let item = Item {
             stream,
             batch: None,
+            routed: Vec::new(),
             rejected,
             identities,
             lag: None,
             delivered: None,
             counts,
+            read_bytes,
             room,
         };
         self.hand_in(ticket, item);
@@ -389,16 +452,23 @@ impl Line {
     async fn stage(&self, mut batch: Batch) -> (Batch, u64, Vec<Refused>) {
         let mut dropped = 0;
         let mut refused = Vec::new();
-        for (index, stage) in self.stages.iter().enumerate() {
+        for (index, (stage, meter)) in self.stages.iter().zip(&self.meters.stages).enumerate() {
             if batch.events.is_empty() {
                 break;
             }
             let stream = batch.stream.clone();
+            let mut passed = StageCounts {
+                received: batch.events.len() as u64,
+                ..StageCounts::default()
+            };
             let before = batch.clone();
             let by = format!("stage {} ({})", index + 1, stage.name());
             match AssertUnwindSafe(stage.apply(batch)).catch_unwind().await {
                 Ok(staged) => {
                     dropped += staged.dropped;
+                    passed.dropped = staged.dropped;
+                    passed.rejected = staged.rejected.len() as u64;
+                    passed.sent = staged.passed.len() as u64;
                     refused.extend(
                         staged
                             .rejected
@@ -412,6 +482,7 @@ impl Line {
                 }
                 Err(_) => {
                     tracing::error!(%by, "a stage panicked; its batch is kept as dead letters");
+                    passed.rejected = passed.received;
                     refused.extend(
                         before
                             .events
@@ -424,6 +495,7 @@ impl Line {
                     };
                 }
             }
+            meter.add(passed);
         }
         (batch, dropped, refused)
     }
@@ -434,24 +506,28 @@ impl Line {
         order.waiting.insert(ticket, item);
         loop {
             let turn = order.next_turn;
-            let Some(item) = order.waiting.remove(&turn) else {
+            let Some(mut item) = order.waiting.remove(&turn) else {
                 return;
             };
             order.next_turn += 1;
-            let mut acks = Vec::new();
-            if let Some(batch) = &item.batch {
-                for sink in &order.sinks {
-                    let (ack, written) = oneshot::channel();
-                    acks.push(written);
-                    give(
-                        sink,
-                        deliver::Job {
-                            batch: batch.clone(),
-                            ack,
-                        },
-                    );
-                }
-            }
+            let routed = std::mem::take(&mut item.routed);
+            let lanes = order.sinks.iter().zip(routed).enumerate();
+            let acks = lanes
+                .filter_map(|(index, (lane, routed))| {
+                    let routed = routed?;
+                    let load = Load {
+                        events: routed.batch.events.len() as u64,
+                        bytes: routed.batch.bytes() as u64,
+                    };
+                    let written = lane.give(routed, &self.totals)?;
+                    self.meters.sinks[index].accepted(load);
+                    Some(commit::Awaited {
+                        written,
+                        sink: index,
+                        load,
+                    })
+                })
+                .collect();
             give(
                 &order.commits,
                 commit::Job {
@@ -503,12 +579,15 @@ fn keep<T>(items: Vec<T>, keep: impl Iterator<Item = bool>) -> Vec<T> {
 
 async fn recover(
     ledger: &dyn Ledger,
-    sinks: &mut [Box<dyn Sink>],
+    sinks: &mut [Outlet],
     dead_letter: &mut DeadLetters,
     clock: &SharedClock,
 ) -> Result<(), Error> {
     let mut positions = Positions::new();
     for sink in sinks {
+        let Way::Ordered(sink) = &mut sink.way else {
+            continue;
+        };
         let committed = committed(ledger, sink.position_names()).await?;
         positions.extend(sink.recover(&committed).await?);
     }

@@ -1,10 +1,18 @@
-//! Every counter's name, once.
+//! What is counted, and how it is shown.
 //!
-//! Counters are process-wide and only grow; who exports them decides how they are shown. Lag is measured for each
-//! stream of a pipeline.
+//! Counters only grow from the start of the process; those of a pipeline live in its line, those of a tenant's requests
+//! in its way out, and what plugins count and how the sandbox ends them is process-wide. [`snapshot`] is all of it at
+//! one moment, [`export`] has every name that leaves the process, [`text`] is the format.
 
+pub mod component;
+pub mod export;
 pub mod histogram;
 pub mod lag;
+pub mod process;
+pub mod requests;
+pub mod snapshot;
+pub mod streams;
+pub mod text;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +21,9 @@ use std::sync::{Mutex, PoisonError};
 const NAMES: usize = 64;
 
 static PLUGIN: Mutex<BTreeMap<(String, String), u64>> = Mutex::new(BTreeMap::new());
+
+/// Calls of plugins that the sandbox ended: by plugin and by what ended them.
+static FAULTS: Mutex<BTreeMap<(String, &'static str), u64>> = Mutex::new(BTreeMap::new());
 
 /// Adds to a counter of a plugin. A plugin that invents names without end gets no more of them.
 pub fn count_plugin(plugin: &str, name: &str, add: u64) {
@@ -31,5 +42,20 @@ pub fn plugin_counters() -> Vec<(String, String, u64)> {
     counters
         .iter()
         .map(|((plugin, name), value)| (plugin.clone(), name.clone(), *value))
+        .collect()
+}
+
+/// Counts a call that the sandbox ended, by what ended it.
+pub fn count_fault(plugin: &str, limit: &'static str) {
+    let mut faults = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+    *faults.entry((plugin.to_owned(), limit)).or_default() += 1;
+}
+
+/// The calls that the sandbox ended: plugin, what ended them, how many.
+pub fn faults() -> Vec<(String, &'static str, u64)> {
+    let faults = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+    faults
+        .iter()
+        .map(|((plugin, limit), count)| (plugin.clone(), *limit, *count))
         .collect()
 }

@@ -4,7 +4,9 @@
 //! pipelines in the same words.
 
 mod source;
+mod stages;
 mod tenants;
+pub mod view;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,10 +15,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::capability::Grants;
+use crate::api::Settings;
 use crate::capability::http::{GLOBAL_IN_FLIGHT, first_request};
 use crate::clock::{SharedClock, SystemClock};
-use crate::config::{self, Config, PluginRef, RedactWith, SinkKind, StageKind};
+use crate::config::{self, ApiConfig, Config, PluginRef, SinkKind};
 use crate::dead_letter::DeadLetters;
 use crate::engine::{Engine, Outcome};
 use crate::error::Error;
@@ -25,25 +27,23 @@ use crate::ledger::Ledger;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::limiter::GlobalLimiter;
 use crate::line::{Line, Parts};
-use crate::plugin::{self, Export, Plugin, PluginSource, PluginTransform, TransformStage};
-use crate::sandbox::{Limits, Sandbox};
-use crate::secret::Redactor;
-use crate::sink::Sink;
+use crate::plugin::{self, PluginSource};
+use crate::sandbox::Sandbox;
+use crate::secret::{Redactor, SecretRef};
+use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::file::FileSink;
+use crate::sink::http::HttpSink;
+use crate::sink::loki::LokiSink;
+use crate::sink::splunk_hec::SplunkHecSink;
 use crate::sink::stdout::StdoutSink;
+use crate::sink::{Outlet, Way};
 use crate::stage::Stage;
-use crate::stage::condition::ConditionStage;
-use crate::stage::drop::DropStage;
 use crate::stage::filter::FilterStage;
-use crate::stage::geoip::GeoipStage;
-use crate::stage::redact::pattern::Pattern;
-use crate::stage::redact::{RedactStage, Salt, With};
-use crate::stage::remap::RemapStage;
-use crate::stage::rename::RenameStage;
-use crate::stage::sample::{Exclude, SampleStage};
-use crate::stage::user_agent::UserAgentStage;
 use source::SourceMaker;
+use stages::make_stage;
 use tenants::Tenants;
+use tenants::tally::Tally;
+use view::{About, View, Views};
 
 /// What all pipelines of a process share.
 #[derive(Clone)]
@@ -56,14 +56,18 @@ pub struct Runtime {
     pub redactor: Arc<Redactor>,
     /// Requests in flight of all tenants together.
     pub global: Arc<GlobalLimiter>,
+    /// What of the running pipelines can be looked at.
+    pub views: Arc<Views>,
 }
 
 impl Runtime {
     /// The runtime of this process.
     pub fn new(redactor: Arc<Redactor>) -> Result<Self, Error> {
+        let clock: SharedClock = Arc::new(SystemClock);
         Ok(Self {
             sandbox: Sandbox::new()?,
-            clock: Arc::new(SystemClock),
+            views: Arc::new(Views::new(clock.clone())),
+            clock,
             redactor,
             global: Arc::new(GlobalLimiter::new(GLOBAL_IN_FLIGHT)),
         })
@@ -78,6 +82,8 @@ pub struct Prepared {
     sources: Vec<Arc<PluginSource>>,
     stages: Vec<Box<dyn Stage>>,
     health: Arc<Watch>,
+    sinks: Vec<Outlet>,
+    api: Option<Settings>,
     /// What the plugins would rather have different.
     pub warnings: Vec<Error>,
 }
@@ -97,6 +103,8 @@ pub struct Report {
     pub splits: u64,
     /// Bytes of delivered events.
     pub bytes: u64,
+    /// Events that sinks without acknowledgements had no room for.
+    pub dropped_by_sinks: u64,
     /// Requests sent.
     pub requests: u64,
     /// Wall time of the run.
@@ -169,19 +177,45 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
             Err(error) => errors.push(error.at(&stage.place)),
         }
     }
+    let mut sinks = Vec::new();
+    for sink in &config.sinks {
+        match make_sink(sink, &config.http, runtime) {
+            Ok(sink) => sinks.push(sink),
+            Err(error) => errors.push(error.at(&sink.place)),
+        }
+    }
+    let api = config.api.as_ref().map(|api| settings(api, runtime));
+    let api = api.transpose().unwrap_or_else(|error| {
+        errors.push(error);
+        None
+    });
     if errors.is_empty() {
         Ok(Prepared {
+            api,
             health: Arc::new(Watch::new(config.health.clone())),
             config,
             runtime: runtime.clone(),
             maker,
             sources,
             stages,
+            sinks,
             warnings,
         })
     } else {
         Err(errors)
     }
+}
+
+fn settings(api: &ApiConfig, runtime: &Runtime) -> Result<Settings, Error> {
+    let token = api.token.as_ref().map(SecretRef::resolve).transpose()?;
+    if let Some(token) = &token {
+        runtime.redactor.learn(token);
+    }
+    Ok(Settings {
+        address: api.address,
+        token,
+        place: api.place.clone(),
+    })
 }
 
 /// What stands in `source.config` is wrong for every tenant; saying it once is enough.
@@ -193,82 +227,36 @@ fn add(list: &mut Vec<Error>, found: Vec<Error>) {
     }
 }
 
-async fn make_stage(stage: &config::Stage, runtime: &Runtime) -> Result<Box<dyn Stage>, Error> {
-    Ok(match &stage.kind {
-        StageKind::Filter(filter) => Box::new(FilterStage::of(filter)?),
-        StageKind::Condition(condition) => Box::new(ConditionStage::new(condition.clone())),
-        StageKind::Remap(remap) => Box::new(RemapStage::new(
-            remap.script.clone(),
-            remap.on_error,
-            remap.drop_on_abort,
-        )),
-        StageKind::Wasm(wasm) => {
-            let (name, bytes) = read_plugin(&wasm.plugin)?;
-            // A transform needs no capability; whatever else it imports fails by name.
-            let grants = Grants {
-                http: name == "o365",
-                wasi: wasm.grants.wasi,
-            };
-            let plugin = Plugin::load(&runtime.sandbox, &name, &bytes, grants).await?;
-            let limits = Limits::from(&wasm.limits);
-            let clock = runtime.clock.clone();
-            let config = wasm.config.to_string();
-            let found = plugin.check_config(Export::Transform, &config).await?;
-            if let Some(found) = found.into_iter().find(|found| found.fatal) {
-                return Err(Error::config(found.what).at(found.pointer).help(found.help));
-            }
-            Box::new(TransformStage(PluginTransform::new(
-                plugin, config, limits, clock,
-            )?))
+fn make_sink(
+    sink: &config::Sink,
+    http: &config::HttpConfig,
+    runtime: &Runtime,
+) -> Result<Outlet, Error> {
+    let Runtime {
+        redactor, clock, ..
+    } = runtime;
+    let way = match &sink.kind {
+        SinkKind::Stdout => Way::Ordered(Box::new(StdoutSink::new(&sink.name))),
+        SinkKind::File { path } => Way::Ordered(Box::new(FileSink::new(&sink.name, path))),
+        SinkKind::Elasticsearch(config) => {
+            let made = ElasticsearchSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
         }
-        StageKind::Geoip { city, asn } => Box::new(GeoipStage::new(
-            city.clone(),
-            asn.clone(),
-            runtime.clock.clone(),
-        )),
-        StageKind::UserAgent => Box::new(UserAgentStage::default()),
-        StageKind::Redact(redact) => Box::new(make_redact(redact, &runtime.redactor)?),
-        StageKind::Sample(sample) => {
-            let exclude = match &sample.exclude {
-                Some(config::Exclude::Fields(filter)) => {
-                    Some(Exclude::Fields(FilterStage::of(filter)?))
-                }
-                Some(config::Exclude::Condition(script)) => {
-                    Some(Exclude::Condition(script.clone()))
-                }
-                None => None,
-            };
-            let key_field = sample.key_field.clone();
-            Box::new(SampleStage::new(sample.rate, key_field, exclude))
+        SinkKind::Http(config) => {
+            let made = HttpSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
         }
-        StageKind::Rename(names) => Box::new(RenameStage::new(names.clone())),
-        StageKind::Drop(fields) => Box::new(DropStage::new(fields.clone())),
-    })
-}
-
-fn make_redact(redact: &config::Redact, redactor: &Redactor) -> Result<RedactStage, Error> {
-    let with = match &redact.with {
-        RedactWith::Mask => With::Mask,
-        RedactWith::Drop => With::Drop,
-        RedactWith::Hash(salt) => {
-            let secret = salt.resolve()?;
-            redactor.learn(&secret);
-            With::Hash(Salt::new(&secret).map_err(|what| {
-                let help = "`openssl rand -hex 32` makes one";
-                Error::config(what).help(help)
-            })?)
+        SinkKind::Loki(config) => {
+            let made = LokiSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::SplunkHec(config) => {
+            let made = SplunkHecSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
         }
     };
-    let patterns: Result<_, _> = redact.patterns.iter().map(Pattern::new).collect();
-    let patterns = patterns.map_err(Error::config)?;
-    Ok(RedactStage::new(redact.fields.clone(), patterns, with))
-}
-
-fn make_sink(sink: &config::Sink) -> Box<dyn Sink> {
-    match &sink.kind {
-        SinkKind::Stdout => Box::new(StdoutSink::new(&sink.name)),
-        SinkKind::File { path } => Box::new(FileSink::new(&sink.name, path)),
-    }
+    let when = sink.when.as_ref().map(FilterStage::of).transpose()?;
+    Ok(Outlet { way, when })
 }
 
 impl Prepared {
@@ -280,6 +268,21 @@ impl Prepared {
     /// The pipeline's file.
     pub fn file(&self) -> &str {
         &self.config.file
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// Where it can be asked how it is, if anywhere.
+    pub fn api(&self) -> Option<&Settings> {
+        self.api.as_ref()
+    }
+
+    /// The same as its file says it.
+    pub fn api_config(&self) -> Option<&ApiConfig> {
+        self.config.api.as_ref()
     }
 
     /// How its streams are, once it runs.
@@ -301,13 +304,13 @@ impl Prepared {
             sources,
             stages,
             health,
+            sinks,
             ..
         } = self;
         let started = Instant::now();
         let ledger = open_ledger(&config).await?;
         let dead_letter =
             DeadLetters::new(&config.dead_letter_dir, &config.name, runtime.clock.clone());
-        let sinks = config.sinks.iter().map(make_sink).collect();
         let clock = runtime.clock.clone();
         let parts = Parts {
             ledger: ledger.clone(),
@@ -317,6 +320,12 @@ impl Prepared {
             clock,
         };
         let (line, committer) = Line::start(parts).await?;
+        let about = About::new(&config, once, maker.plugin());
+        let looked_at = (
+            health.clone(),
+            Arc::downgrade(&ledger),
+            Arc::downgrade(&line),
+        );
         let engine = Engine {
             ledger,
             line: line.clone(),
@@ -331,6 +340,8 @@ impl Prepared {
         let (sender, changes) = mpsc::channel(16);
         let (tenants, first) = Tenants::new(config.clone(), maker, sources, sender);
         let tally = tenants.tally();
+        let view = View::new(about, looked_at, tally.clone());
+        let shown = runtime.views.show(view);
         let watching = tenants.watch(once, stop.clone());
         let running = engine.run(first, changes);
         let mut outcome = drained(running, &stop, config.drain_timeout)
@@ -342,24 +353,34 @@ impl Prepared {
                 .incomplete
                 .insert("it was stopped before all was delivered".into());
         }
-        let totals = line.totals();
-        let (counts, splits, bytes) = (totals.counts(), totals.splits(), totals.bytes());
+        let mut report = Report::of(&config, &line, &tally, outcome);
         drop(line);
+        drop(shown);
         // What is not committed by now is read again by the next run.
         let _ = tokio::time::timeout(config.drain_timeout, committer).await;
+        report.elapsed = started.elapsed();
+        Ok(report)
+    }
+}
+
+impl Report {
+    /// What a run came to; how long it took is not known before its end.
+    fn of(config: &Config, line: &Line, tally: &Tally, outcome: Outcome) -> Self {
+        let totals = line.totals();
         let (tenants, requests) = tally.sums();
-        Ok(Report {
+        Self {
             name: config.name.clone(),
             tenants,
             outcome,
-            counts,
-            splits,
-            bytes,
+            counts: totals.counts(),
+            splits: totals.splits(),
+            bytes: totals.bytes(),
+            dropped_by_sinks: totals.dropped_by_sinks(),
             requests,
-            elapsed: started.elapsed(),
+            elapsed: Duration::ZERO,
             first_request: first_request(),
             state_dir: config.state_dir.clone(),
-        })
+        }
     }
 }
 
@@ -390,59 +411,4 @@ async fn open_ledger(config: &Config) -> Result<Arc<dyn Ledger>, Error> {
         tracing::error!(alarm = "state_rewound", "{alarm}");
     }
     Ok(Arc::new(ledger))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::event::{Batch, Event, Identity, StreamKey};
-
-    const PIPELINE: &str = "\
-source:
-  plugin: o365
-  tenants:
-    - id: contoso
-      auth:
-        microsoft:
-          directory_id: 11111111-2222-3333-4444-555555555555
-          client_id: 66666666-7777-8888-9999-000000000000
-          client_secret: { env: CONTOSO_SECRET }
-stages:
-  - geoip: { city: city.mmdb, asn: asn.mmdb }
-  - user_agent: {}
-sinks:
-  - stdout: {}
-";
-
-    /// The databases may come later, so a pipeline without them is in order.
-    #[tokio::test]
-    async fn stages_of_a_file_run_in_its_order_and_without_databases() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("contoso.yaml");
-        let config = Config::parse(&file, PIPELINE, Some(folder.path())).unwrap();
-        let runtime = Runtime::new(Arc::new(Redactor::default())).unwrap();
-        let body = r#"{"source":{"ip":"192.0.2.1"},"user_agent":{"original":"curl/8.5.0"}}"#;
-        let mut events = vec![Event {
-            id: "1".into(),
-            fingerprint: 0,
-            time_ms: 0,
-            body: body.into(),
-            identity: Identity::of("contoso", "1", 0),
-        }];
-        let mut names = Vec::new();
-        for stage in &config.stages {
-            let stage = make_stage(stage, &runtime).await.unwrap();
-            names.push(stage.name());
-            let stream = StreamKey::new("contoso", "Audit.General");
-            let staged = stage.apply(Batch { stream, events }).await;
-            assert_eq!((staged.dropped, staged.rejected.len()), (0, 0));
-            events = staged.passed;
-        }
-        assert_eq!(names, ["geoip", "user_agent"]);
-        let expected = concat!(
-            r#"{"source":{"ip":"192.0.2.1"},"user_agent":{"original":"curl/8.5.0","#,
-            r#""name":"curl","version":"8.5.0","device":{"name":"Other"}}}"#
-        );
-        assert_eq!(events[0].body, expected.as_bytes());
-    }
 }

@@ -23,6 +23,7 @@ use crate::capability::log::GuestLog;
 use crate::capability::output::CallOutput;
 use crate::capability::state::StagedState;
 use crate::error::Error;
+use crate::metrics;
 
 /// Instances alive at once in one process. Only calls hold one, so a thousand idle tenants need none.
 const INSTANCES: u32 = 512;
@@ -374,8 +375,17 @@ impl ResourceLimiter for MemoryBudget {
     }
 }
 
-/// Says which limit ended a call, or what the trap was.
+/// Says which limit ended a call, or what the trap was, and counts it.
 pub(crate) fn explain(error: &wasmtime::Error, call: &Call, limits: &Limits) -> String {
+    let trap = error.downcast_ref::<Trap>();
+    let what = match trap {
+        _ if call.memory.refused => "memory",
+        _ if call.cpu.spent() => "cpu",
+        Some(Trap::StackOverflow) => "stack",
+        Some(_) => "trap",
+        None => "call",
+    };
+    metrics::count_fault(&call.log.plugin, what);
     if call.memory.refused {
         let mebibytes = limits.memory_bytes >> 20;
         return format!("it asked for more than its {mebibytes} MiB of memory (`limits.memory`)");
@@ -386,7 +396,7 @@ pub(crate) fn explain(error: &wasmtime::Error, call: &Call, limits: &Limits) -> 
             "it computed for {seconds} s without handing anything over (`limits.cpu_timeout`)"
         );
     }
-    match error.downcast_ref::<Trap>() {
+    match trap {
         Some(Trap::StackOverflow) => "it used up its call stack".into(),
         Some(Trap::UnreachableCodeReached) => match &call.log.panic {
             Some(panic) => format!("it panicked: {panic}"),

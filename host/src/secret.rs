@@ -63,6 +63,8 @@ impl PartialEq for SecretRef {
     }
 }
 
+impl Eq for SecretRef {}
+
 /// Longest secret read from a file: no password, token or key is larger.
 const MOST_BYTES: u64 = 64 << 10;
 
@@ -311,7 +313,8 @@ fn forms(value: &str) -> Vec<String> {
     forms
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digit = |four: u8| char::from(DIGITS[usize::from(four)]);
     bytes

@@ -2,16 +2,66 @@
 //!
 //! A sink's acknowledgement means durable on the other side. A sink never drops: what it cannot deliver now it keeps
 //! trying, what it can never deliver it names as refused, and the line keeps that as a dead letter.
+//!
+//! There are two ways to deliver: [`Sink`] writes in order, one write at a time, and may keep positions; a
+//! [`RequestSink`] sends requests, several at once. An [`Outlet`] is either, with the condition of what goes there.
 
+pub mod concurrency;
+pub mod elasticsearch;
 pub mod file;
+pub mod http;
+pub mod loki;
+pub mod request;
+pub mod service;
+pub mod splunk_hec;
 pub mod stdout;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use request::{Policy, RequestSink};
+
 use crate::error::Error;
 use crate::event::Batch;
+use crate::stage::filter::FilterStage;
+
+/// A sink of a pipeline, and which events go there.
+pub struct Outlet {
+    /// How it delivers.
+    pub way: Way,
+    /// Only events that this filter keeps; `None` for all.
+    pub when: Option<FilterStage>,
+}
+
+impl Outlet {
+    /// A sink that writes in order and gets every event.
+    pub fn ordered(sink: impl Sink + 'static) -> Self {
+        Self {
+            way: Way::Ordered(Box::new(sink)),
+            when: None,
+        }
+    }
+}
+
+/// How a sink delivers.
+pub enum Way {
+    /// In order, one write at a time.
+    Ordered(Box<dyn Sink>),
+    /// In requests, several at once.
+    Requests(Arc<dyn RequestSink>, Policy),
+}
+
+impl Way {
+    /// The sink's name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Ordered(sink) => sink.name(),
+            Self::Requests(sink, _) => sink.name(),
+        }
+    }
+}
 
 /// What a sink did with the batches of one `write`.
 #[derive(Debug, Default)]

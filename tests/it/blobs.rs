@@ -1,6 +1,6 @@
 //! Content that is not what it should be: read again, then kept aside and reported; nobody else notices.
 
-use sluicegate_office::{Fault, Faults, Office};
+use sluicegate_office::{ContentType, Fault, Faults, Office, Pool};
 use sluicegate_tests::{Delivered, Pipeline, Simulated};
 
 use crate::{folder, sluicegate};
@@ -132,4 +132,58 @@ fn a_list_that_never_ends_is_never_taken_for_the_whole() {
         "{verdict:?}"
     );
     assert!(verdict.missing > 0, "nothing was cut: {verdict:?}");
+}
+
+#[test]
+fn a_blob_needs_no_more_memory_than_a_piece_of_it() {
+    let kinds = [ContentType::Exchange];
+    let builder = Office::builder(36).content_types(&kinds).blobs(1);
+    let office = Simulated::start(builder.events_per_blob(16_000));
+    let folder = folder();
+    let pipeline = Pipeline::o365("large", &office)
+        .config("content_types: [Audit.Exchange]")
+        .limits("requests_per_minute: 1000000, memory: 12MiB, batch_bytes: 256KiB");
+    let _ = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
+    let path = folder.path().join("large.ndjson");
+    let verdict = office.judge(&Delivered::read(&path));
+    assert!(verdict.is_clean() && verdict.owed == 16_000, "{verdict:?}");
+    let bytes = std::fs::metadata(path).unwrap().len();
+    assert!(bytes > 24 << 20, "{bytes} bytes would have fitted");
+}
+
+#[test]
+fn an_event_of_many_megabytes_comes_whole_beside_small_ones() {
+    let text = "lorem ipsum ".repeat(1 << 21);
+    let record = |id: &str, text: &str| {
+        format!(
+            r#"{{"Id":"{id}","RecordType":2,"CreationTime":"2026-03-01T08:00:00","Operation":"Send","Text":"{text}"}}"#
+        )
+    };
+    let lines = [
+        record("a", "x"),
+        record("b", &text[..20 << 20]),
+        record("c", "y"),
+    ];
+    let pool = Pool::from_ndjson(lines.join("\n").as_bytes()).unwrap();
+    let builder = Office::builder(37).content_types(&[ContentType::Exchange]);
+    let office = Simulated::start(builder.blobs(1).events_per_blob(3).records(pool));
+    let folder = folder();
+    let pipeline = Pipeline::o365("wide", &office).config("content_types: [Audit.Exchange]");
+    let _ = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
+    let delivered = Delivered::read(&folder.path().join("wide.ndjson"));
+    let mut ids = delivered.ids();
+    ids.sort_unstable();
+    assert_eq!(ids, ["a", "b", "c"]);
+    let longest = delivered
+        .events
+        .iter()
+        .map(|event| event.to_string().len())
+        .max();
+    assert!(longest > Some(20 << 20), "{longest:?}");
 }

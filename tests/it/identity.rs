@@ -27,7 +27,7 @@ pub fn fixture(name: &str) -> PathBuf {
     root().join("tests/fixtures/auth").join(name)
 }
 
-fn pem(path: &Path) -> Vec<u8> {
+pub fn pem(path: &Path) -> Vec<u8> {
     let text = std::fs::read_to_string(path).unwrap();
     let letters: String = text.lines().filter(|line| !line.starts_with('-')).collect();
     STANDARD.decode(letters).unwrap()
@@ -85,8 +85,13 @@ pub fn ending(after_ms: i64) -> Vec<u8> {
 
 /// Registers a certificate with the first tenant's application.
 pub fn register(office: &Simulated, der: &[u8]) {
+    register_for(office, 0, der);
+}
+
+/// Registers a certificate with a tenant's application.
+pub fn register_for(office: &Simulated, tenant: usize, der: &[u8]) {
     office.change(|office| {
-        let thumbprints = &mut office.tenant_mut(0).thumbprints;
+        let thumbprints = &mut office.tenant_mut(tenant).thumbprints;
         for kind in [&digest::SHA1_FOR_LEGACY_USE_ONLY, &digest::SHA256] {
             thumbprints.push(URL_SAFE_NO_PAD.encode(digest::digest(kind, der)));
         }

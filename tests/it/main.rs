@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
+mod api;
 mod audit;
 mod backfill;
 mod blobs;
@@ -12,11 +13,16 @@ mod config;
 mod directory;
 mod docs;
 mod doctor;
+mod elasticsearch;
 mod enrich;
+mod failures;
 mod fluentbit;
+mod http;
 mod identity;
 mod interface;
+mod leaps;
 mod map;
+mod opensearch;
 mod pipeline;
 mod restart;
 mod sandbox;

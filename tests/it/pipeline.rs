@@ -183,6 +183,47 @@ fn every_sink_gets_every_event() {
 }
 
 #[test]
+fn each_sink_gets_what_its_condition_holds_for() {
+    let office = Simulated::start(Office::builder(19).blobs(25).events_per_blob(8));
+    let folder = folder();
+    let all = Pipeline::o365("everything", &office);
+    let _ = all
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
+    let all = Delivered::read(&folder.path().join("everything.ndjson"));
+    let provider = |event: &Value| event.pointer("/event/provider").cloned();
+    let chosen = provider(&all.events[0]).expect("every event names its provider");
+    let when = format!("when: {{ event.provider: {chosen} }}");
+    // Both sinks want the same events, so that the others go nowhere.
+    let routed = Pipeline::o365("routed", &office)
+        .only(&format!("file: {{ name: one, path: one.ndjson, {when} }}"))
+        .sink(&format!("file: {{ name: two, path: two.ndjson, {when} }}"))
+        .sink("file: { name: none, path: none.ndjson, when: { event.provider: nobody } }");
+    let ended = routed
+        .give(sluicegate(&folder).args("run --once"))
+        .run()
+        .expect(0);
+    let wanted = |event: &&Value| provider(event) == Some(chosen.clone());
+    let wanted = by_id(all.events.iter().filter(wanted));
+    let gone = all.events.len() - wanted.len();
+    assert!(
+        !wanted.is_empty() && gone > 0,
+        "the condition has work to do"
+    );
+    ended.says(&[&format!("{gone} dropped"), "0 dead letter(s)"]);
+    for file in ["one.ndjson", "two.ndjson"] {
+        let delivered = Delivered::read(&folder.path().join(file));
+        assert_eq!(by_id(delivered.events.iter()), wanted, "{file}");
+    }
+    assert!(
+        Delivered::read(&folder.path().join("none.ndjson"))
+            .events
+            .is_empty()
+    );
+}
+
+#[test]
 fn one_request_at_a_time_is_enough() {
     // Every stream has to get along with what the others leave it, from the first request on.
     let builder = Office::builder(18)

@@ -6,6 +6,7 @@ use std::io::{Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -36,12 +37,35 @@ pub struct Ended {
 /// A command under way.
 pub struct Running {
     child: Child,
-    stdout: JoinHandle<Vec<u8>>,
-    stderr: JoinHandle<Vec<u8>>,
+    stdout: Collected,
+    stderr: Collected,
     /// Says nothing; breaks when standard error is closed, which is when the process has ended.
     ended: Receiver<()>,
     started: Instant,
     longest: Duration,
+}
+
+/// A pipe that is read by a thread.
+struct Collected {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Collected {
+    /// What came so far.
+    fn so_far(&self) -> Vec<u8> {
+        self.bytes
+            .lock()
+            .expect("reading a pipe does not panic")
+            .clone()
+    }
+
+    /// All of it, once the pipe is closed.
+    fn end(self) -> Vec<u8> {
+        self.thread.join().expect("reading a pipe does not panic");
+        let mut bytes = self.bytes.lock().expect("reading a pipe does not panic");
+        std::mem::take(&mut *bytes)
+    }
 }
 
 impl Sluicegate {
@@ -134,6 +158,11 @@ impl Running {
         matches!(waited, Err(std::sync::mpsc::RecvTimeoutError::Disconnected))
     }
 
+    /// What it has written to standard error so far.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.so_far()).into_owned()
+    }
+
     /// Sends a signal, such as `TERM`.
     ///
     /// # Panics
@@ -170,8 +199,7 @@ impl Running {
         }
         let status = self.child.wait().expect("our own child can be waited for");
         let took = self.started.elapsed();
-        let stdout = self.stdout.join().expect("reading a pipe does not panic");
-        let stderr = self.stderr.join().expect("reading a pipe does not panic");
+        let (stdout, stderr) = (self.stdout.end(), self.stderr.end());
         let stderr = String::from_utf8_lossy(&stderr).into_owned();
         assert!(
             !hangs,
@@ -245,14 +273,19 @@ fn feed(pipe: Option<ChildStdin>, bytes: Vec<u8>) {
 fn collect(
     pipe: Option<impl Read + Send + 'static>,
     alive: Option<std::sync::mpsc::SyncSender<()>>,
-) -> JoinHandle<Vec<u8>> {
-    std::thread::spawn(move || {
-        let mut bytes = Vec::new();
+) -> Collected {
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let collected = bytes.clone();
+    let thread = std::thread::spawn(move || {
+        let mut piece = vec![0; 64 << 10];
         if let Some(mut pipe) = pipe {
             // What was read before an error is all there is.
-            let _ = pipe.read_to_end(&mut bytes);
+            while let Ok(length @ 1..) = pipe.read(&mut piece) {
+                let mut bytes = collected.lock().expect("nobody panics with the lock");
+                bytes.extend_from_slice(&piece[..length]);
+            }
         }
         drop(alive);
-        bytes
-    })
+    });
+    Collected { bytes, thread }
 }

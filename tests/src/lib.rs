@@ -4,11 +4,18 @@
 //! Nothing here asks the code under test what is right: events are read back from the file as any reader would,
 //! and the oracle knows only what the office issued.
 
+pub mod bulk;
+mod chance;
+pub mod collector;
 pub mod command;
 pub mod delivered;
+pub mod http_server;
 pub mod office;
+pub mod opensearch;
 pub mod pipeline;
 
+pub use bulk::{Bulk, BulkFaults};
+pub use collector::{Collector, CollectorFaults};
 pub use command::{Ended, Running, Sluicegate};
 pub use delivered::Delivered;
 pub use office::Simulated;

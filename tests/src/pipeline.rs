@@ -120,6 +120,13 @@ impl Pipeline {
         self
     }
 
+    /// One sink in place of the file, as YAML.
+    #[must_use]
+    pub fn only(mut self, sink: &str) -> Self {
+        self.sinks.clear();
+        self.sink(sink)
+    }
+
     /// One more section, as YAML.
     #[must_use]
     pub fn section(mut self, section: &str) -> Self {

@@ -7,6 +7,9 @@ use crate::world::{Batch, Entry, Failure, Limits, Output, Refusal, Timestamp};
 /// that the first events leave while the rest of a blob is still on its way.
 const TARGET_BYTES: usize = 512 * 1024;
 
+/// Length of nearly every id: a UUID. A body whose id is as long stays where it was written.
+const USUAL_ID: usize = 36;
+
 /// Collects events for one output.
 pub struct Batcher<'a> {
     output: &'a mut dyn Output,
@@ -119,21 +122,25 @@ pub fn append(
     arrived: Timestamp,
 ) -> Result<bool, String> {
     let start = batch.bytes.len();
+    // The id goes in front of the body, but is known only behind the mapping.
+    batch.bytes.resize(start + USUAL_ID, 0);
     let event = mapper
         .map(record, arrived, &mut batch.bytes)
         .inspect_err(|_| {
             batch.bytes.truncate(start);
         })?;
-    // The id goes in front of the body, but is known only behind the mapping.
     let id = mapper.id().as_bytes();
-    let end = batch.bytes.len();
-    let (Ok(id_length), Ok(body_length)) = (u32::try_from(id.len()), u32::try_from(end - start))
+    let (body, end) = (start + USUAL_ID, batch.bytes.len());
+    let (Ok(id_length), Ok(body_length)) = (u32::try_from(id.len()), u32::try_from(end - body))
     else {
         batch.bytes.truncate(start);
         return Err("its event has more than 4 GiB".into());
     };
-    batch.bytes.extend_from_slice(id);
-    batch.bytes.copy_within(start..end, start + id.len());
+    if id.len() != USUAL_ID {
+        batch.bytes.resize(end.max(end - USUAL_ID + id.len()), 0);
+        batch.bytes.copy_within(body..end, start + id.len());
+        batch.bytes.truncate(end - USUAL_ID + id.len());
+    }
     batch.bytes[start..start + id.len()].copy_from_slice(id);
     let (fingerprint, time) = (event.fingerprint, event.time);
     batch.entries.push(Entry {

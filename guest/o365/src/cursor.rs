@@ -49,12 +49,19 @@ pub struct Subscribed {
     /// When it was last seen enabled.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub checked: Option<Timestamp>,
-    /// The content types configured at that time, for `unsubscribe`.
+    /// The content types configured when all others were last seen stopped; empty without
+    /// `unsubscribe`.
     #[serde(rename = "t", default, skip_serializing_if = "String::is_empty")]
     pub types: String,
     /// When a start was announced; it is sent right behind, at most once per announcement.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub announced: Option<Timestamp>,
+    /// When a start was last announced because somebody had disabled the subscription.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub restarted: Option<Timestamp>,
+    /// When a subscription that is not configured could last not be stopped.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub unstopped: Option<Timestamp>,
 }
 
 /// The stream's memory.

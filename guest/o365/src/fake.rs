@@ -87,6 +87,9 @@ impl Http for FakeHttp<'_> {
 
     fn wait(&mut self) -> Option<(u64, Result<Response, Broken>)> {
         let (ticket, request) = self.outstanding.pop()?;
+        self.clock
+            .now
+            .set(self.clock.now() + self.clock.latency.get());
         let answer = (self.service)(&request, self.clock.now());
         Some((
             ticket,
@@ -107,6 +110,8 @@ impl Http for FakeHttp<'_> {
 pub(crate) struct FakeClock {
     pub(crate) now: Cell<Timestamp>,
     pub(crate) slept: Cell<u64>,
+    /// How long each answer takes.
+    pub(crate) latency: Cell<i64>,
 }
 
 impl Clock for FakeClock {

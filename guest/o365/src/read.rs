@@ -4,6 +4,9 @@
 //! whole must be fetched again. From [`SALVAGE_FROM`] tries on, a blob that comes whole and with
 //! the same damage twice is taken apart: what is no record goes to the dead letters. A blob that is cut
 //! short, or answers with anything but an array, is asked for again until it expires.
+//!
+//! A blob that should have expired is asked for once more and then declared lost, whatever the service says
+//! but success: a clock of ours that runs ahead must not give up what could be had.
 
 use memchr::memmem;
 use sluicegate_records::{Item, Splitter, Stop};
@@ -13,7 +16,7 @@ use crate::batch::Batcher;
 use crate::config::{self, Config, Use};
 use crate::failure::Decision;
 use crate::map::Mapper;
-use crate::time::{DAY, HOUR, floor};
+use crate::time::{self, DAY, HOUR, floor};
 use crate::walk::walk;
 use crate::world::{
     Body, Broken, Failure, Level, Limits, Log, Response, Scope, Split, Timestamp, World,
@@ -37,16 +40,45 @@ pub fn read(
     let config = config::load(config, Use::Source).map_err(Failure::Misconfigured)?;
     let payload: Payload = serde_json::from_slice(&split.payload)
         .map_err(|error| Failure::Internal(format!("the split's payload: {error}")))?;
-    let response = fetch(world, &config, stream, split, &payload)?;
-    let Some(damage) = pass(world, &config, stream, split, limits, response, Pass::Read)? else {
+    let mut date = None;
+    let result = attempt(world, &config, stream, split, &payload, limits, &mut date);
+    let ends = split.expires.unwrap_or(0).max(split.created + 7 * DAY);
+    let expired = ends <= world.clock.now() && date.is_some_and(|date| ends <= date);
+    match result {
+        Err(Failure::Retry {
+            affects: Scope::Split,
+            reason,
+            ..
+        }) if expired => {
+            let ends = time::show(ends);
+            Err(Failure::SplitLost(format!(
+                "{reason}; it expired at {ends}"
+            )))
+        }
+        result => result,
+    }
+}
+
+/// One attempt; `date` becomes the service's time, or ours where it answers without one.
+fn attempt(
+    world: &mut World<'_>,
+    config: &Config,
+    stream: &str,
+    split: &Split,
+    payload: &Payload,
+    limits: Limits,
+    date: &mut Option<Timestamp>,
+) -> Result<(), Failure> {
+    let response = fetch(world, config, stream, split, payload, date)?;
+    let Some(damage) = pass(world, config, stream, split, limits, response, Pass::Read)? else {
         return Ok(());
     };
     if config.attempt >= SALVAGE_FROM && damage.whole {
         // Only damage that is the same in a second copy is the blob's own.
-        let response = fetch(world, &config, stream, split, &payload)?;
-        let again = pass(world, &config, stream, split, limits, response, Pass::Probe)?;
+        let response = fetch(world, config, stream, split, payload, date)?;
+        let again = pass(world, config, stream, split, limits, response, Pass::Probe)?;
         if again.as_ref() == Some(&damage) {
-            let response = fetch(world, &config, stream, split, &payload)?;
+            let response = fetch(world, config, stream, split, payload, date)?;
             let fields = [
                 ("stream", stream),
                 ("blob", &split.id),
@@ -58,7 +90,7 @@ pub fn read(
             world.log.count("blobs_salvaged", 1);
             pass(
                 world,
-                &config,
+                config,
                 stream,
                 split,
                 limits,
@@ -98,6 +130,7 @@ fn fetch(
     stream: &str,
     split: &Split,
     payload: &Payload,
+    date: &mut Option<Timestamp>,
 ) -> Result<Response, Failure> {
     let request = match Api::new(config).blob(&payload.uri) {
         Ok(request) => request,
@@ -119,6 +152,7 @@ fn fetch(
         }
     };
     let response = api::call(world.http, &request).map_err(transport)?;
+    *date = Some(api::date(&response).unwrap_or_else(|| world.clock.now()));
     if response.status == 200 {
         return Ok(response);
     }
@@ -130,9 +164,6 @@ fn fetch(
         return Err(refused.failure("content blob", Scope::Split));
     }
     let reason = refused.reason;
-    if split.expires.unwrap_or(split.created + 7 * DAY) <= world.clock.now() {
-        return Err(Failure::SplitLost(format!("content blob: {reason}")));
-    }
     if config.attempt < SALVAGE_FROM {
         // Replication lags: three tries over an hour.
         let (after_ms, affects) = (Some(MISSING_RETRY_MS), Scope::Split);

@@ -3,6 +3,9 @@
 //! The service refuses a second start within 15 minutes, also over crashes. So a start is
 //! announced in the state by one call, which the host commits, and sent by the next one. An
 //! announcement that is no longer fresh counts as sent.
+//!
+//! Stopping is asked for twice: by `unsubscribe: true`, and by not naming a content type. What one
+//! stop could not do is tried again; a listing of a range (`until`) changes nothing.
 
 use crate::api::{self, Api, Subscription};
 use crate::config::Config;
@@ -20,11 +23,18 @@ const RESTART_INTERVAL: i64 = HOUR;
 const FRESH: i64 = MINUTE;
 /// How soon a refused start is tried again.
 const REFUSED_RETRY_MS: u64 = 5_000;
+/// A start that is throttled although the service does not say how long: most likely it was started
+/// by somebody else within this time.
+const THROTTLED_RETRY_MS: u64 = 15 * 60 * 1000;
 /// Subscriptions are looked at this often even when listing works, for `unsubscribe`.
 const CHECK_INTERVAL: i64 = 24 * HOUR;
+/// How soon a stop that failed is tried again.
+const STOP_INTERVAL: i64 = 15 * MINUTE;
 /// Tries of one request within a call, and the pause between them.
 const TRIES: u32 = 3;
 const PAUSE_MS: u64 = 300;
+/// Longest wait within a call that the service may ask for.
+const LONGEST_PAUSE_MS: u64 = 5_000;
 
 /// What a survey found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,11 +56,17 @@ pub struct Survey {
 
 /// Whether a survey is due.
 pub fn survey_due(known: &Subscribed, now: Timestamp, config: &Config) -> bool {
-    let moved = config.unsubscribe && known.types != config.content_types.join(",");
-    moved
+    let moved = stops(config) && known.types != config.content_types.join(",");
+    let tried = |at: Timestamp| (at..at + STOP_INTERVAL).contains(&now);
+    (moved && !known.unstopped.is_some_and(tried))
         || known
             .checked
             .is_none_or(|at| at > now + MINUTE || now - at >= CHECK_INTERVAL)
+}
+
+/// Whether subscriptions may be stopped: not while a range of time is looked at once more.
+fn stops(config: &Config) -> bool {
+    config.unsubscribe && config.until.is_none()
 }
 
 /// Asks the service for the tenant's subscriptions.
@@ -121,7 +137,11 @@ pub fn ensure(
         known.checked = Some(now);
         return Ok(Found::Enabled);
     };
-    stop_unwanted(world, config, stream, listed)?;
+    let stopped = stop_unwanted(world, config, stream, listed)?;
+    known.unstopped = (!stopped).then_some(now);
+    if !stopped {
+        known.types.clear();
+    }
     let own = listed
         .iter()
         .find(|found| found.content_type.eq_ignore_ascii_case(stream));
@@ -130,7 +150,8 @@ pub fn ensure(
         enabled(known, config, now);
         return Ok(Found::Enabled);
     }
-    let least = if own.is_some() {
+    let disabled = own.is_some();
+    let least = if disabled {
         RESTART_INTERVAL
     } else {
         START_INTERVAL
@@ -148,6 +169,10 @@ pub fn ensure(
             Ok(Found::Enabled)
         }
         _ => {
+            if disabled {
+                let again = known.restarted.replace(now).is_some();
+                report_disabled(world, stream, again);
+            }
             known.announced = Some(now);
             known.checked = None;
             Ok(Found::Announced)
@@ -155,9 +180,26 @@ pub fn ensure(
     }
 }
 
+/// Somebody disabled a subscription. That it happens again behind our start is for people to look at.
+fn report_disabled(world: &World<'_>, stream: &str, again: bool) {
+    let (level, text) = if again {
+        let text = "somebody disabled the subscription again; it is started at most once an hour";
+        (Level::Error, text)
+    } else {
+        let text = "somebody disabled the subscription; it is started again";
+        (Level::Warn, text)
+    };
+    world.log.line(level, text, &[("stream", stream)]);
+    world.log.count("subscriptions_disabled", 1);
+}
+
 fn enabled(known: &mut Subscribed, config: &Config, now: Timestamp) {
     known.checked = Some(now);
-    known.types = config.content_types.join(",");
+    if stops(config) && known.unstopped.is_none() {
+        known.types = config.content_types.join(",");
+    } else {
+        known.types.clear();
+    }
 }
 
 fn start(world: &mut World<'_>, config: &Config, stream: &str) -> Result<(), Failure> {
@@ -180,38 +222,44 @@ fn start(world: &mut World<'_>, config: &Config, stream: &str) -> Result<(), Fai
             return Ok(());
         }
         let refused = api::refused(response, world.clock);
-        let after_ms = refused.after_ms.unwrap_or(REFUSED_RETRY_MS);
+        let asked = refused.after_ms.unwrap_or(0);
+        let again = tries < TRIES && asked <= LONGEST_PAUSE_MS;
         match refused.decision {
             Decision::AlreadyEnabled => return Ok(()),
             Decision::Unauthorised | Decision::Misconfigured if !refused.is_bare_denial() => {
                 return Err(refused.failure(&what, Scope::Stream));
             }
             // A refusal started nothing, so it does not count against the fifteen minutes.
-            Decision::Retry | Decision::Throttled if tries < TRIES => {
-                world.clock.sleep(after_ms.min(PAUSE_MS << tries));
+            Decision::Retry | Decision::Throttled if again => {
+                world.clock.sleep(asked.max(PAUSE_MS << tries));
                 tries += 1;
             }
-            _ => return Err(later(refused.reason, after_ms)),
+            Decision::Throttled => {
+                let after_ms = refused.after_ms.unwrap_or(THROTTLED_RETRY_MS);
+                return Err(later(refused.reason, after_ms));
+            }
+            _ => return Err(later(refused.reason, asked.max(REFUSED_RETRY_MS))),
         }
     }
 }
 
 /// Stops subscriptions that are enabled and not configured, when the config says so. The first
-/// stream does it for all.
+/// stream does it for all. Whether nothing is left to stop.
 fn stop_unwanted(
     world: &mut World<'_>,
     config: &Config,
     stream: &str,
     listed: &[Subscription],
-) -> Result<(), Failure> {
-    if !config.unsubscribe
+) -> Result<bool, Failure> {
+    if !stops(config)
         || config
             .content_types
             .first()
             .is_none_or(|first| first != stream)
     {
-        return Ok(());
+        return Ok(true);
     }
+    let mut all = true;
     for found in listed.iter().filter(|found| found.enabled == Some(true)) {
         let wanted = |name: &String| name.eq_ignore_ascii_case(&found.content_type);
         let known = crate::config::CONTENT_TYPES
@@ -220,30 +268,43 @@ fn stop_unwanted(
         let Some(known) = known.filter(|_| !config.content_types.iter().any(wanted)) else {
             continue;
         };
-        let fields = [("content_type", *known)];
-        match send(world, &Api::new(config).switch(known, false))? {
-            Ok(response) if (200..300).contains(&response.status) => {
+        match stop(world, config, known)? {
+            Ok(()) => {
+                let text = "subscription stopped, as configured";
                 world
                     .log
-                    .line(Level::Warn, "subscription stopped, as configured", &fields);
+                    .line(Level::Warn, text, &[("content_type", known)]);
                 world.log.count("subscriptions_stopped", 1);
             }
-            Ok(response) => {
-                let reason = api::refused(response, world.clock).reason;
-                let fields = [("content_type", *known), ("reason", &reason)];
-                world
-                    .log
-                    .line(Level::Warn, "subscription could not be stopped", &fields);
-            }
             Err(reason) => {
-                let fields = [("content_type", *known), ("reason", &reason)];
-                world
-                    .log
-                    .line(Level::Warn, "subscription could not be stopped", &fields);
+                all = false;
+                let fields = [("content_type", *known), ("reason", &*reason)];
+                let text = "subscription could not be stopped; trying again";
+                world.log.line(Level::Warn, text, &fields);
             }
         }
     }
-    Ok(())
+    Ok(all)
+}
+
+/// Stops a subscription; the inner error says why it could not be.
+fn stop(
+    world: &mut World<'_>,
+    config: &Config,
+    content_type: &str,
+) -> Result<Result<(), String>, Failure> {
+    let response = match send(world, &Api::new(config).switch(content_type, false))? {
+        Ok(response) if (200..300).contains(&response.status) => return Ok(Ok(())),
+        Ok(response) => response,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let refused = api::refused(response, world.clock);
+    // Somebody was faster: what is not there, or off, need not be stopped.
+    let gone = matches!(
+        refused.decision,
+        Decision::NoSubscription | Decision::Disabled
+    );
+    Ok(if gone { Ok(()) } else { Err(refused.reason) })
 }
 
 /// Sends a request; the inner error is transient.

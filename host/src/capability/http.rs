@@ -25,7 +25,8 @@ use wasmtime_wasi_http::{
 use crate::auth::{AuthError, Class, Credentials, Token};
 use crate::clock::SharedClock;
 use crate::http::{Client, Origin, retry_after};
-use crate::limiter::{GlobalLimiter, GlobalPermit, Limiter, Permit, Priority};
+use crate::limiter::{GlobalLimiter, GlobalPermit, Limiter, Pace, Permit, Priority};
+use crate::metrics::requests::{Outcome, RequestCounts, Requests};
 use crate::source::{Failure, Scope};
 
 /// Largest body that a plugin may send. Audit sources send none; a token never passes here.
@@ -37,6 +38,13 @@ const ERROR_BODY_BYTES: usize = 64 << 10;
 /// Between two pieces of a body while the plugin waits for it. One idle limit instead of one total deadline: a
 /// large blob may take as long as it moves.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// How long a request waits inside its call when the service has asked to be left alone. Longer pauses are the
+/// engine's: a call that sleeps through them would hold its memory, meet its own time limit, and count as a failed try.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How often a request that waits looks whether the pause has become longer.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Requests in flight of all tenants together.
 pub const GLOBAL_IN_FLIGHT: usize = 512;
@@ -66,7 +74,8 @@ pub struct Egress {
     limiters: Mutex<HashMap<String, Arc<Limiter>>>,
     global: Arc<GlobalLimiter>,
     clock: SharedClock,
-    requests: AtomicU64,
+    requests: Requests,
+    sent: AtomicU64,
 }
 
 /// When the process sent its first request, from its start.
@@ -94,7 +103,7 @@ impl Egress {
         clock: SharedClock,
     ) -> Self {
         let limiters = Mutex::default();
-        let requests = AtomicU64::new(0);
+        let (requests, sent) = (Requests::default(), AtomicU64::new(0));
         Self {
             client,
             origins,
@@ -104,12 +113,39 @@ impl Egress {
             global,
             clock,
             requests,
+            sent,
         }
     }
 
     /// Requests sent so far.
     pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// A request is over.
+    pub(crate) fn count(&self, outcome: Outcome) {
+        self.requests.add(outcome);
+    }
+
+    /// What became of those that are over.
+    pub fn outcomes(&self) -> RequestCounts {
+        self.requests.counts()
+    }
+
+    /// How fast each of the tenant's quotas may be used now.
+    pub fn paces(&self) -> Vec<(String, Pace)> {
+        let limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut paces: Vec<_> = limiters
+            .iter()
+            .map(|(quota_key, limiter)| (quota_key.clone(), limiter.pace()))
+            .collect();
+        paces.sort_by(|(one, _), (other, _)| one.cmp(other));
+        paces
+    }
+
+    /// When the token in use ends, if there is one.
+    pub fn token_expires_ms(&self) -> Option<i64> {
+        self.bound.as_ref()?.credentials.expires_ms()
     }
 
     fn limiter(&self, quota_key: &str) -> Arc<Limiter> {
@@ -148,15 +184,26 @@ impl Drop for Egress {
     }
 }
 
-/// Why the host refused or could not send a request of a call; the first reason stays.
+/// Why the host refused or could not send a request of a call; the first reason stays, unless it concerns one split
+/// only and another one more.
 pub type Trouble = Arc<Mutex<Option<Failure>>>;
 
-/// Notes a reason, unless there is one.
+/// Notes a reason, unless there is one as strong.
 fn note(trouble: &Trouble, failure: Failure) {
-    trouble
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get_or_insert(failure);
+    let mut noted = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+    if noted.as_ref().is_none_or(is_of_split) {
+        *noted = Some(failure);
+    }
+}
+
+/// Forgets what concerned a single request, now that another one was answered.
+fn answered(trouble: &Trouble) {
+    let mut noted = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+    noted.take_if(|noted| is_of_split(noted));
+}
+
+fn is_of_split(failure: &Failure) -> bool {
+    matches!(failure, Failure::Retry { affects, .. } if *affects == Scope::Split)
 }
 
 /// The HTTP side of one call.
@@ -297,12 +344,13 @@ impl Outgoing {
         let mut renewed = false;
         loop {
             let token = self.attach(&mut parts.headers).await?;
-            let permits = self.permits().await;
+            let permits = self.permits().await?;
             let granted_at = permits.0.granted_at();
             let request = Request::from_parts(parts.clone(), Full::new(body.clone()));
             FIRST_REQUEST.get_or_init(|| STARTED.get_or_init(Instant::now).elapsed());
-            self.egress.requests.fetch_add(1, Ordering::Relaxed);
+            self.egress.sent.fetch_add(1, Ordering::Relaxed);
             let response = self.egress.client.send(request).await.map_err(|error| {
+                self.egress.count(Outcome::NoAnswer);
                 let reason = error.to_string();
                 note(
                     &self.trouble,
@@ -314,16 +362,18 @@ impl Outgoing {
                 );
                 HttpError::ConnectionTerminated
             })?;
+            answered(&self.trouble);
             if response.status() == StatusCode::UNAUTHORIZED
                 && !renewed
                 && let (Some(credentials), Some(token)) = (&self.credentials, &token)
             {
                 renewed = true;
+                self.egress.count(Outcome::Unauthorised);
                 credentials.invalidate(token);
                 continue;
             }
             let body = body::Guard::new(response.into_parts(), self.response_bytes, IDLE, permits);
-            return self.watch(body, granted_at).await;
+            return self.watch(body, granted_at, token.as_ref()).await;
         }
     }
 
@@ -342,9 +392,28 @@ impl Outgoing {
     }
 
     /// The tenant's own budget first: who waits for it holds none of what all tenants share.
-    async fn permits(&self) -> (Permit, GlobalPermit) {
-        let own = self.limiter.acquire(self.priority).await;
-        (own, self.egress.global.acquire().await)
+    async fn permits(&self) -> Result<(Permit, GlobalPermit), HttpError> {
+        let mut own = std::pin::pin!(self.limiter.acquire(self.priority));
+        loop {
+            let pause = self.limiter.pause();
+            if pause > PATIENCE {
+                let seconds = pause.as_secs();
+                let reason = format!(
+                    "the tenant's request quota is used up; to be left alone for {seconds} s"
+                );
+                let failure = Failure::Retry {
+                    after: Some(pause),
+                    affects: Scope::Tenant,
+                    reason,
+                };
+                note(&self.trouble, failure);
+                return Err(HttpError::ConnectionLimitReached);
+            }
+            // The place in line is kept from one look to the next.
+            if let Ok(own) = tokio::time::timeout(LOOK_EVERY, own.as_mut()).await {
+                return Ok((own, self.egress.global.acquire().await));
+            }
+        }
     }
 
     /// Slows down when the answer says that we are too fast.
@@ -352,23 +421,42 @@ impl Outgoing {
         &self,
         body: body::Guard,
         granted_at: Instant,
+        token: Option<&Token>,
     ) -> Result<Response<WasiBody>, HttpError> {
         let wait = retry_after(body.headers(), self.egress.clock.now_ms());
-        match body.status() {
-            StatusCode::TOO_MANY_REQUESTS => self.limiter.throttled(wait, granted_at),
-            StatusCode::SERVICE_UNAVAILABLE if wait.is_some() => {
-                self.limiter.throttled(wait, granted_at);
+        let status = body.status();
+        if status == StatusCode::FORBIDDEN {
+            let peeked = body.peek(ERROR_BODY_BYTES).await;
+            let words = peeked.as_ref().map_or(&[][..], |(_, words)| words);
+            let too_fast = memchr::memmem::find(words, b"AF429").is_some();
+            if !too_fast
+                && memchr::memmem::find(words, b"AF10001").is_some()
+                && let (Some(credentials), Some(token)) = (&self.credentials, token)
+            {
+                // Roles stand in the token: after consent only another one can say more.
+                credentials.invalidate(token);
             }
-            StatusCode::FORBIDDEN => {
-                let (response, words) = body.peek(ERROR_BODY_BYTES).await?;
-                if memchr::memmem::find(&words, b"AF429").is_some() {
-                    self.limiter.throttled(wait, granted_at);
-                }
-                return Ok(response);
-            }
-            _ => {}
+            self.note(status, too_fast, wait, granted_at);
+            return peeked.map(|(response, _)| response);
         }
+        let too_fast = status == StatusCode::TOO_MANY_REQUESTS
+            || (status == StatusCode::SERVICE_UNAVAILABLE && wait.is_some());
+        self.note(status, too_fast, wait, granted_at);
         Ok(body.into_response())
+    }
+
+    /// Counts an answer, and obeys it where it complains.
+    fn note(
+        &self,
+        status: StatusCode,
+        too_fast: bool,
+        wait: Option<Duration>,
+        granted_at: Instant,
+    ) {
+        self.egress.count(Outcome::of(status, too_fast));
+        if too_fast {
+            self.limiter.throttled(wait, granted_at);
+        }
     }
 }
 

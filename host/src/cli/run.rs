@@ -1,6 +1,7 @@
 //! `sluicegate run`: pipelines until stopped, or once through.
 
 mod backfill;
+mod listen;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::Done;
+use crate::api::Api;
 use crate::config::Config;
 use crate::error::{Error, Kind};
 use crate::pipeline::{Prepared, Report, Runtime, prepare};
@@ -33,8 +35,17 @@ impl Run {
     pub async fn run(self, redactor: Arc<Redactor>) -> Done {
         let runtime = Runtime::new(redactor).map_err(|error| vec![error])?;
         let prepared = prepare_with(&self.files, &runtime, &self.backfill).await?;
+        let api = listen::agree(&prepared)?;
         let stop = stop_on_signal().map_err(|error| vec![error])?;
+        let views = runtime.views.clone();
+        views.expect(prepared.iter().map(|one| one.name().to_owned()));
+        let listening = match api {
+            Some(settings) => Some(Api::start(settings, views, stop.clone()).await),
+            None => None,
+        };
+        let listening = listening.transpose().map_err(|error| vec![error])?;
         let reports = run_all(prepared, self.once, &stop).await?;
+        drop(listening);
         let code = finish(&reports, self.once);
         if self.backfill.is_wanted() {
             reports.iter().for_each(backfill::clear);
@@ -101,6 +112,9 @@ async fn prepare_with(
                     .help("give each its own `state.path`"),
             );
         }
+    }
+    if let Err(found) = listen::agree(&prepared) {
+        errors.extend(found);
     }
     if errors.is_empty() {
         Ok(prepared)
@@ -188,6 +202,10 @@ fn summarise(report: &Report) {
         outcome.lost,
         outcome.quarantined
     );
+    if report.dropped_by_sinks > 0 {
+        let dropped = report.dropped_by_sinks;
+        eprintln!("  {dropped} event(s) dropped by sinks with `acknowledgements: false`");
+    }
     if let Some(first) = report.first_request {
         eprintln!("  first request after {} ms", first.as_millis());
     }

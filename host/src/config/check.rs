@@ -39,7 +39,16 @@ impl Scope<'_, '_> {
     /// An absolute http or https address without user, query and fragment; its path ends without a
     /// slash.
     pub(super) fn url(&self, at: &Path, text: &str) -> Option<Url> {
-        match parse_url(text) {
+        self.address(at, parse_url(text))
+    }
+
+    /// Like [`Self::url`], but as it is written, and it may have a query.
+    pub(super) fn url_with_query(&self, at: &Path, text: &str) -> Option<Url> {
+        self.address(at, parse_any_url(text))
+    }
+
+    fn address(&self, at: &Path, parsed: Result<Url, String>) -> Option<Url> {
+        match parsed {
             Ok(url) => Some(url),
             Err(why) => {
                 let help = "write it like `https://host.example.com` or `http://127.0.0.1:8080`";
@@ -127,10 +136,20 @@ impl Scope<'_, '_> {
 }
 
 fn parse_url(text: &str) -> Result<Url, String> {
+    let mut url = parse_any_url(text)?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("it has a query or a fragment".to_owned());
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+fn parse_any_url(text: &str) -> Result<Url, String> {
     if text.contains(['\\', ' ']) || text.chars().any(char::is_control) {
         return Err("it has a blank, a backslash or a control character".to_owned());
     }
-    let mut url = Url::parse(text).map_err(|error| match error {
+    let url = Url::parse(text).map_err(|error| match error {
         url::ParseError::RelativeUrlWithoutBase => "it has no scheme".to_owned(),
         other => other.to_string(),
     })?;
@@ -140,11 +159,6 @@ fn parse_url(text: &str) -> Result<Url, String> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err("it has a user name or password".to_owned());
     }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err("it has a query or a fragment".to_owned());
-    }
-    let path = url.path().trim_end_matches('/').to_owned();
-    url.set_path(&path);
     Ok(url)
 }
 

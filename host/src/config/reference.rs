@@ -10,7 +10,7 @@ use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value, json};
 
-use super::{PipelineSection, auth, health, http, limits, sink, source, stage, tenants};
+use super::{PipelineSection, api, auth, health, http, limits, sink, source, stage, tenants};
 
 /// The JSON Schema (2020-12) of a pipeline file.
 pub fn schema() -> Value {
@@ -317,6 +317,7 @@ fn order() -> Map<String, Value> {
         ("health", keys::<health::HealthSection>()),
         ("http", keys::<http::HttpSection>()),
         ("proxy", keys::<http::ProxySection>()),
+        ("api", keys::<api::ApiSection>()),
         ("filter", keys::<stage::FilterSection>()),
         ("wasm", keys::<stage::WasmSection>()),
         ("geoip", keys::<stage::GeoipSection>()),
@@ -326,6 +327,17 @@ fn order() -> Map<String, Value> {
         ("drop", keys::<stage::DropSection>()),
         ("stdout", keys::<sink::StdoutSection>()),
         ("file", keys::<sink::FileSection>()),
+        (
+            "elasticsearch",
+            keys::<sink::elasticsearch::ElasticsearchSection>(),
+        ),
+        ("http_sink", keys::<sink::http::HttpSection>()),
+        ("loki", keys::<sink::loki::LokiSection>()),
+        ("splunk_hec", keys::<sink::splunk_hec::SplunkHecSection>()),
+        ("batch", keys::<sink::request::BatchSection>()),
+        ("request", keys::<sink::request::RequestSection>()),
+        ("tls", keys::<sink::request::TlsSection>()),
+        ("sink_auth", keys::<sink::request::AuthSection>()),
     ];
     rows.into_iter()
         .map(|(name, keys)| (name.to_owned(), json!(keys)))

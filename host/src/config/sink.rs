@@ -1,16 +1,27 @@
 //! Section `sinks`: where every event goes.
 
+pub mod elasticsearch;
+pub mod http;
+pub mod loki;
+pub mod request;
+pub mod splunk_hec;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::check::Scope;
 use super::decode::Part;
 use super::report::{Path, Place};
+use super::stage::{Filter, check_fields};
 
-/// One place where every event is delivered. An event counts as delivered when all sinks have it.
+/// The condition of a sink as it is written: fields and their values.
+type When = Option<Map<String, Value>>;
+
+/// One place where events are delivered. An event counts as delivered when every sink that it goes to has it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "sink")]
@@ -19,6 +30,14 @@ pub enum SinkSection {
     Stdout(StdoutSection),
     /// Appends events to a file, one JSON object a line.
     File(FileSection),
+    /// Creates events as documents of Elasticsearch or OpenSearch.
+    Elasticsearch(Box<elasticsearch::ElasticsearchSection>),
+    /// Posts events to any address.
+    Http(Box<http::HttpSection>),
+    /// Pushes events to Grafana Loki.
+    Loki(Box<loki::LokiSection>),
+    /// Sends events to Splunk's HTTP event collector.
+    SplunkHec(Box<splunk_hec::SplunkHecSection>),
 }
 
 /// Writes events to standard output, one JSON object a line.
@@ -28,6 +47,9 @@ pub enum SinkSection {
 pub struct StdoutSection {
     /// Its name in logs and metrics; needed when two sinks are of one kind. Default: the kind.
     pub name: Option<String>,
+    /// Only events that match go here: a map of field to value or list of values, as for `filter`.
+    #[schemars(extend("examples" = [{ "event.kind": "alert" }]))]
+    pub when: When,
 }
 
 /// Appends events to a file, one JSON object a line. What is in the file is on the disk before it
@@ -41,6 +63,9 @@ pub struct FileSection {
     /// The file, seen from the working directory.
     #[schemars(extend("examples" = ["events.ndjson"]))]
     pub path: String,
+    /// Only events that match go here: a map of field to value or list of values, as for `filter`.
+    #[schemars(extend("examples" = [{ "event.kind": "alert" }]))]
+    pub when: When,
 }
 
 /// One sink, checked.
@@ -50,6 +75,8 @@ pub struct Sink {
     pub name: String,
     /// Where it stands.
     pub place: Place,
+    /// Which events go there; `None` for all.
+    pub when: Option<Filter>,
     /// What it is.
     pub kind: SinkKind,
 }
@@ -64,38 +91,112 @@ pub enum SinkKind {
         /// Its path.
         path: PathBuf,
     },
+    /// Elasticsearch or OpenSearch.
+    Elasticsearch(Box<elasticsearch::Elasticsearch>),
+    /// Any endpoint.
+    Http(Box<http::HttpSinkConfig>),
+    /// Grafana Loki.
+    Loki(Box<loki::Loki>),
+    /// Splunk's HTTP event collector.
+    SplunkHec(Box<splunk_hec::SplunkHec>),
+}
+
+impl SinkKind {
+    /// The key under which it is written; its name where none is given.
+    pub fn key(&self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::File { .. } => "file",
+            Self::Elasticsearch(_) => "elasticsearch",
+            Self::Http(_) => "http",
+            Self::Loki(_) => "loki",
+            Self::SplunkHec(_) => "splunk_hec",
+        }
+    }
+}
+
+impl SinkKind {
+    /// What two sinks must not share.
+    fn target(&self) -> String {
+        let key = self.key();
+        match self {
+            Self::Stdout => key.to_owned(),
+            Self::File { path } => format!("{key} {}", path.display()),
+            Self::Elasticsearch(sink) => {
+                let endpoints: Vec<&str> = sink.endpoints.iter().map(url::Url::as_str).collect();
+                let pipeline = sink.pipeline.as_deref().unwrap_or_default();
+                format!(
+                    "{key} {} {} {pipeline}",
+                    endpoints.join(" "),
+                    sink.index.pattern()
+                )
+            }
+            Self::Http(sink) => format!("{key} {} {:?}", sink.uri, sink.headers),
+            Self::Loki(sink) => format!("{key} {} {:?}", sink.endpoint, sink.labels),
+            Self::SplunkHec(sink) => format!("{key} {} {:?}", sink.endpoint, sink.metadata),
+        }
+    }
 }
 
 impl SinkSection {
-    fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Sink {
-        let (kind_name, name, kind) = match self {
-            Self::Stdout(section) => ("stdout", &section.name, SinkKind::Stdout),
-            Self::File(section) => {
-                if section.path.trim().is_empty() || section.path.ends_with('/') {
-                    let at = at.key("file").key("path");
-                    scope.report.add(
-                        &at,
-                        "`path` names no file",
-                        "for example `path: events.ndjson`",
-                    );
-                }
-                (
-                    "file",
-                    &section.name,
-                    SinkKind::File {
-                        path: PathBuf::from(&section.path),
-                    },
-                )
-            }
+    fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Option<Sink> {
+        let (key, name, when) = self.common();
+        let at = at.key(key);
+        let kind = match self {
+            Self::Stdout(_) => Some(SinkKind::Stdout),
+            Self::File(section) => Some(section.check(scope, &at)),
+            Self::Elasticsearch(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Elasticsearch(Box::new(checked))),
+            Self::Http(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Http(Box::new(checked))),
+            Self::Loki(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Loki(Box::new(checked))),
+            Self::SplunkHec(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::SplunkHec(Box::new(checked))),
         };
-        let at = at.key(kind_name);
         if let Some(name) = name {
             scope.name(&at.key("name"), name, 64);
         }
-        Sink {
-            name: name.clone().unwrap_or_else(|| kind_name.to_owned()),
+        let when = when.as_ref().map(|map| Filter {
+            keep: true,
+            fields: check_fields(scope, &at.key("when"), "when", map),
+        });
+        Some(Sink {
+            name: name.clone().unwrap_or_else(|| key.to_owned()),
             place: scope.report.place(&at),
-            kind,
+            when,
+            kind: kind?,
+        })
+    }
+
+    /// What every sink has: its key, its name, its condition.
+    fn common(&self) -> (&'static str, &Option<String>, &When) {
+        match self {
+            Self::Stdout(section) => ("stdout", &section.name, &section.when),
+            Self::File(section) => ("file", &section.name, &section.when),
+            Self::Elasticsearch(section) => ("elasticsearch", &section.name, &section.when),
+            Self::Http(section) => ("http", &section.name, &section.when),
+            Self::Loki(section) => ("loki", &section.name, &section.when),
+            Self::SplunkHec(section) => ("splunk_hec", &section.name, &section.when),
+        }
+    }
+}
+
+impl FileSection {
+    fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> SinkKind {
+        if self.path.trim().is_empty() || self.path.ends_with('/') {
+            scope.report.add(
+                &at.key("path"),
+                "`path` names no file",
+                "for example `path: events.ndjson`",
+            );
+        }
+        SinkKind::File {
+            path: PathBuf::from(&self.path),
         }
     }
 }
@@ -112,17 +213,17 @@ pub(super) fn check_all(
             .add(at, "there is no sink", "add one: `- stdout: {}`");
     }
     let mut names: HashMap<String, u64> = HashMap::new();
-    let mut targets: Vec<(SinkKind, u64)> = Vec::new();
+    let mut targets: HashMap<String, u64> = HashMap::new();
     let mut sinks = Vec::new();
     for (index, part) in sections.iter().enumerate() {
         let Some(section) = &part.0 else { continue };
-        let sink = section.check(scope, &at.index(index));
-        let at = at.index(index).key(match sink.kind {
-            SinkKind::Stdout => "stdout",
-            SinkKind::File { .. } => "file",
-        });
+        let Some(sink) = section.check(scope, &at.index(index)) else {
+            continue;
+        };
+        let at = at.index(index).key(sink.kind.key());
         let line = sink.place.at.line;
-        if let Some((_, first)) = targets.iter().find(|(kind, _)| *kind == sink.kind) {
+        let target = sink.kind.target();
+        if let Some(first) = targets.get(&target) {
             let what = "two sinks write to the same place";
             scope.report.add(
                 &at,
@@ -135,7 +236,7 @@ pub(super) fn check_all(
             scope.report.add(&at, what, help);
         }
         names.entry(sink.name.clone()).or_insert(line);
-        targets.push((sink.kind.clone(), line));
+        targets.entry(target).or_insert(line);
         sinks.push(sink);
     }
     sinks

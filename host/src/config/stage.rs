@@ -214,8 +214,8 @@ impl FilterSection {
     }
 }
 
-/// Checks a map of field to value or list of values.
-fn check_fields(
+/// Fields with the values that they may have: `key` is the name of the map.
+pub(super) fn check_fields(
     scope: &Scope<'_, '_>,
     at: &Path,
     key: &str,

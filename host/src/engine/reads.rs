@@ -17,6 +17,7 @@ use crate::event::{Batch, Event, StreamKey};
 use crate::ledger::{Loss, Setback, SplitKey, Taken};
 use crate::line::Line;
 use crate::line::reading::Reading;
+use crate::metrics::streams::StreamCounts;
 use crate::schedule::{self, Pause, QUARANTINE_AFTER};
 use crate::source::{Closed, Failure, Output, Stream};
 
@@ -232,6 +233,8 @@ impl Read {
                 lock(&self.unsettled).remove(&split.id);
             }
             Err(failure) => {
+                self.shared
+                    .count(&self.key, StreamCounts::failure(&failure));
                 let setback = self.judge(&failure, attempts + 1, quarantined);
                 if let Setback::Lost { reason } = &setback {
                     self.shared.declare(&Loss {
@@ -276,7 +279,8 @@ impl Read {
             Failure::Cancelled => return Setback::Released,
             _ => {}
         }
-        if let Some(blows) = self.storm.blow() {
+        // One that is set aside is tried slowly whatever the others do, and says nothing about them.
+        if !quarantined && let Some(blows) = self.storm.blow() {
             self.wait_out(failure, blows);
             return Setback::Released;
         }
@@ -318,6 +322,11 @@ impl Read {
             tracing::error!(tenant = %shared.id, stream = %self.key.stream, attempts, %reason,
                 "a split is set aside; it is kept and tried slowly until it expires");
             shared.change(|outcome| outcome.quarantined += 1);
+            let aside = StreamCounts {
+                quarantined: 1,
+                ..StreamCounts::default()
+            };
+            shared.count(&self.key, aside);
         }
         let not_before_ms = shared.later(schedule::quarantine_wait(attempts));
         Setback::Quarantine {

@@ -10,6 +10,7 @@ use super::Shared;
 use super::reads::Reads;
 use crate::event::StreamKey;
 use crate::ledger::{Found, Trouble, hand_over};
+use crate::metrics::streams::StreamCounts;
 use crate::schedule::{self, Pause};
 use crate::source::{Discovery, Failure, Next, Stream};
 
@@ -99,6 +100,7 @@ async fn list(
             }
             Err(failure) => {
                 shared.report(Some(key), &failure);
+                shared.count(key, StreamCounts::failure(&failure));
                 note(shared, key, &failure).await;
                 if let Pause::Tenant(wait) = schedule::pause(&failure, failures) {
                     shared.gate.close(wait);
@@ -180,6 +182,11 @@ async fn discover(
         .await
         .map_err(trouble)?;
     shared.change(|outcome| outcome.discovered += new);
+    let found = StreamCounts {
+        discovered: new,
+        ..StreamCounts::default()
+    };
+    shared.count(key, found);
     shared.well();
     lost.iter().for_each(|loss| shared.declare(loss));
     // With nothing new and the same state the next call would do the same again, for ever and at full speed.

@@ -1,3 +1,5 @@
+//! Listings that do not end, and listings that find nothing for ever.
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 

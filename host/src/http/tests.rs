@@ -9,6 +9,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+
 use super::*;
 use crate::config::http::Proxy;
 
@@ -198,6 +201,11 @@ fn fixture(name: &str) -> std::path::PathBuf {
 
 /// A TLS server, certified for `localhost` by nobody but itself, that answers one request.
 fn serve_tls() -> SocketAddr {
+    serve_tls_to(None)
+}
+
+/// The same for clients that have this certificate.
+fn serve_tls_to(client: Option<&str>) -> SocketAddr {
     let pem = std::fs::read(fixture("server.pem")).unwrap();
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .map(Result::unwrap)
@@ -205,10 +213,22 @@ fn serve_tls() -> SocketAddr {
     let key = std::fs::read(fixture("server.key")).unwrap();
     let key = rustls_pki_types::PrivateKeyDer::from_pem_slice(&key).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let clients = client.map(|name| {
+        let mut roots = rustls::RootCertStore::empty();
+        let pem = std::fs::read(fixture(name)).unwrap();
+        roots
+            .add(CertificateDer::from_pem_slice(&pem).unwrap())
+            .unwrap();
+        let roots = Arc::new(roots);
+        rustls::server::WebPkiClientVerifier::builder_with_provider(roots, provider.clone())
+            .build()
+            .unwrap()
+    });
+    let clients = clients.unwrap_or_else(rustls::server::WebPkiClientVerifier::no_client_auth);
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_no_client_auth()
+        .with_client_cert_verifier(clients)
         .with_single_cert(chain, key)
         .unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -321,4 +341,63 @@ fn retry_after_is_kept_in_bounds() {
     ] {
         assert_eq!(at(text), seconds, "{text}");
     }
+}
+
+#[tokio::test]
+async fn a_sink_trusts_and_shows_what_its_own_section_says() {
+    let strict = Tls {
+        ca_file: None,
+        identity: None,
+        verify_certificate: true,
+        verify_hostname: true,
+        place: crate::config::Place::default(),
+    };
+    let ca_file = Some(fixture("server.pem"));
+    let trusting = Tls {
+        ca_file,
+        ..strict.clone()
+    };
+    let nameless = Tls {
+        verify_hostname: false,
+        ..trusting.clone()
+    };
+    let blind = Tls {
+        verify_certificate: false,
+        ..strict.clone()
+    };
+    let stranger = Tls {
+        verify_hostname: false,
+        ca_file: Some(fixture("client.pem")),
+        ..strict.clone()
+    };
+    let known = Tls {
+        identity: Some((fixture("server.pem"), fixture("server.key"))),
+        ..trusting.clone()
+    };
+    // The certificate is made out to `localhost` and 127.0.0.1, not to this name of the same place.
+    let other = "[::ffff:127.0.0.1]";
+    for (tls, host, client, good) in [
+        (&strict, "localhost", None, false),
+        (&trusting, "localhost", None, true),
+        (&trusting, other, None, false),
+        (&nameless, other, None, true),
+        (&stranger, other, None, false),
+        (&blind, other, None, true),
+        (&trusting, "localhost", Some("server.pem"), false),
+        (&known, "localhost", Some("server.pem"), true),
+    ] {
+        let port = serve_tls_to(client).port();
+        let ours = Client::with_tls(&HttpConfig::default(), Some(tls)).unwrap();
+        let found = text(&ours, &format!("https://{host}:{port}/")).await;
+        assert_eq!(found.is_ok(), good, "{tls:?} {host} {client:?}: {found:?}");
+    }
+    let wrong = Tls {
+        identity: Some((fixture("client.pem"), fixture("client-encrypted.key"))),
+        ..strict
+    };
+    let error = Client::with_tls(&HttpConfig::default(), Some(&wrong)).unwrap_err();
+    assert!(
+        error.what.contains("not encrypted") && error.places[0].contains("tls.key_file"),
+        "{error}"
+    );
 }

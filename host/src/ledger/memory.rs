@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::progress::Progress;
+use super::progress::{Backlog, Progress};
 use super::{
     Commit, Counts, Found, Ledger, Loss, Setback, Split, SplitKey, StreamStatus, Taken, Trouble,
     day, day_is_over, earlier, forget_at_ms,
@@ -424,6 +424,15 @@ impl Ledger for MemoryLedger {
         let streams = inner.streams.iter();
         Ok(streams
             .map(|(key, stream)| (key.clone(), stream.progress()))
+            .collect())
+    }
+
+    async fn backlog(&self) -> Result<Vec<(StreamKey, Backlog)>, Error> {
+        let inner = self.lock();
+        let streams = inner.streams.iter();
+        Ok(streams
+            .map(|(key, stream)| (key.clone(), stream.backlog()))
+            .filter(|(_, backlog)| *backlog != Backlog::default())
             .collect())
     }
 

@@ -26,6 +26,15 @@ pub struct Progress {
     pub quarantine_expires_ms: Option<i64>,
 }
 
+/// How many splits of a stream are not delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Found, and waiting or being read.
+    pub pending: u64,
+    /// Set aside.
+    pub quarantined: u64,
+}
+
 /// What is first in an order of undelivered splits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Front {

@@ -26,7 +26,7 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::progress::Progress;
+use super::progress::{Backlog, Progress};
 use super::{Commit, Found, Ledger, Loss, Setback, SplitKey, StreamStatus, Taken, Trouble};
 use crate::clock::millis;
 use crate::error::Error;
@@ -276,6 +276,10 @@ impl Ledger for SqliteLedger {
 
     async fn progress(&self) -> Result<Vec<(StreamKey, Progress)>, Error> {
         self.read(self.reports.as_ref(), progress::progress).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<(StreamKey, Backlog)>, Error> {
+        self.read(self.reports.as_ref(), progress::backlog).await
     }
 
     async fn streams(&self) -> Result<Vec<StreamKey>, Error> {

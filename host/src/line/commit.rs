@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
+use futures::future::try_join_all;
+use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::deliver::Ack;
@@ -16,7 +18,9 @@ use crate::clock::SharedClock;
 use crate::dead_letter::DeadLetters;
 use crate::event::{Identity, Refused, StreamKey};
 use crate::ledger::{Commit, Delivered, Ledger};
+use crate::metrics::component::{Load, Meters};
 use crate::metrics::lag::{EventLag, Lags};
+use crate::metrics::streams::StreamCounts;
 
 /// Most identities in one commit: larger transactions only make the next one wait.
 const COMMIT_IDENTITIES: usize = 50_000;
@@ -25,7 +29,24 @@ const COMMIT_IDENTITIES: usize = 50_000;
 pub(super) struct Job {
     pub ticket: u64,
     pub item: Item,
-    pub acks: Vec<oneshot::Receiver<Ack>>,
+    pub acks: Vec<Awaited>,
+}
+
+/// An acknowledgement that is waited for.
+pub(super) struct Awaited {
+    pub written: oneshot::Receiver<Ack>,
+    /// The number of the sink.
+    pub sink: usize,
+    /// What was handed to it.
+    pub load: Load,
+}
+
+impl Awaited {
+    /// Waits; an error says that the sink's task is gone.
+    async fn acknowledged(self, meters: &Meters) -> Result<(Ack, usize, Load), RecvError> {
+        let _waiting = meters.sinks[self.sink].wait();
+        Ok((self.written.await?, self.sink, self.load))
+    }
 }
 
 pub(super) struct Committer {
@@ -34,6 +55,7 @@ pub(super) struct Committer {
     pub clock: SharedClock,
     pub totals: Arc<Totals>,
     pub lags: Arc<Lags>,
+    pub meters: Arc<Meters>,
     pub line: Weak<Line>,
     pub done: watch::Sender<u64>,
 }
@@ -45,6 +67,7 @@ struct Group {
     refused: Vec<Refused>,
     identities: Vec<Identity>,
     lags: Vec<(StreamKey, EventLag)>,
+    counts: Vec<(StreamKey, StreamCounts)>,
     splits: Vec<Arc<Reading>>,
     rooms: Vec<tokio::sync::OwnedSemaphorePermit>,
     bytes: u64,
@@ -62,7 +85,7 @@ impl Committer {
                 return;
             };
             let mut group = Group::default();
-            if !group.add(job).await {
+            if !group.add(job, &self.meters).await {
                 return;
             }
             while group.identities.len() < COMMIT_IDENTITIES {
@@ -71,7 +94,7 @@ impl Committer {
                     next = Some(job);
                     break;
                 }
-                if !group.add(job).await {
+                if !group.add(job, &self.meters).await {
                     return;
                 }
             }
@@ -121,6 +144,9 @@ impl Committer {
             (stream, reading.parts(committed_ms))
         });
         self.lags.add(group.lags, splits);
+        for (stream, counts) in &group.counts {
+            self.meters.streams.add(stream, *counts);
+        }
         self.totals.bytes.fetch_add(group.bytes, Ordering::Relaxed);
         self.totals
             .splits
@@ -133,28 +159,35 @@ impl Committer {
 fn acknowledged(job: &mut Job) -> bool {
     job.acks
         .iter()
-        .all(|ack| !ack.is_empty() || ack.is_terminated())
+        .all(|ack| !ack.written.is_empty() || ack.written.is_terminated())
 }
 
 impl Group {
     /// Adds an item once every sink has acknowledged it. False when a sink's task is gone: then nothing of the
     /// item may be committed, nor anything after it.
-    async fn add(&mut self, job: Job) -> bool {
+    async fn add(&mut self, job: Job, meters: &Meters) -> bool {
         let Job { ticket, item, acks } = job;
         let Item {
             stream,
             batch,
+            routed: _,
             mut rejected,
             identities,
             lag,
             delivered,
             mut counts,
+            read_bytes,
             room,
         } = item;
         let mut refused = BTreeSet::new();
-        for ack in acks {
-            let Ok(ack) = ack.await else { return false };
+        // All at once, so that each sink is seen to be waited for only while it is.
+        let acks = acks.into_iter().map(|ack| ack.acknowledged(meters));
+        let Ok(acks) = try_join_all(acks).await else {
+            return false;
+        };
+        for (ack, sink, load) in acks {
             let Some(batch) = &batch else { continue };
+            let mut given_up = Load::default();
             for (index, reason) in ack.refused {
                 let Some(event) = batch.events.get(index) else {
                     continue;
@@ -162,13 +195,25 @@ impl Group {
                 let by = format!("sink {}", ack.sink);
                 rejected.push(refuse(&stream, &by, event.clone(), reason));
                 refused.insert(index);
+                given_up.events += 1;
+                given_up.bytes += event.body.len() as u64;
             }
+            meters.sinks[sink].acknowledged(load, given_up);
             self.commit.positions.extend(ack.positions);
         }
         // An event that two sinks refuse is one dead letter in the counts, and two in the file.
         counts.dead_lettered += refused.len() as u64;
         counts.delivered = counts.delivered.saturating_sub(refused.len() as u64);
-        self.bytes += batch.as_ref().map_or(0, |batch| batch.bytes() as u64);
+        let delivered_bytes = batch.as_ref().map_or(0, |batch| batch.bytes() as u64);
+        self.bytes += delivered_bytes;
+        let passed = StreamCounts {
+            events: counts,
+            read_bytes,
+            delivered_bytes,
+            delivered: u64::from(delivered.is_some()),
+            ..StreamCounts::default()
+        };
+        self.counts.push((stream.clone(), passed));
         self.refused.append(&mut rejected);
         self.commit.counts.push((stream.clone(), counts));
         self.identities.extend_from_slice(&identities);

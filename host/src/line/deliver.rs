@@ -1,22 +1,47 @@
-//! One sink's task: takes batches in order, writes them, acknowledges them.
+//! The way from the line to its sinks: one queue and one task for each.
 //!
-//! What the sink cannot take now is tried again for as long as it takes; nothing overtakes it.
+//! What a sink cannot take now is tried again for as long as it takes. A sink that writes in order gets batches in
+//! order and nothing overtakes them; one that sends requests (see [`requests`]) gets many at once. A sink without
+//! acknowledgements holds nothing up: when its queue is full, events are dropped there, counted and logged.
 
+mod requests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
-use super::RETRY;
+use super::route::Routed;
+use super::{ITEM_BYTES, MAX_ITEMS, RETRY, Totals};
 use crate::event::Batch;
-use crate::sink::{Positions, Sink, Written};
+use crate::sink::{Positions, Sink, Way, Written};
 
 /// Most batches in one write, whatever their size.
 const WRITE_BATCHES: usize = 512;
 
+/// What may wait for a sink without acknowledgements: some seconds of a fast line, a third of its budget.
+const UNACKNOWLEDGED_BYTES: usize = 16 << 20;
+
+/// Every so many dropped events are logged, after the first.
+const DROPS_LOGGED: u64 = 10_000;
+
 /// A batch for one sink.
 pub(super) struct Job {
-    pub batch: Batch,
-    pub ack: oneshot::Sender<Ack>,
+    batch: Batch,
+    receipt: Receipt,
+}
+
+/// How a batch is acknowledged.
+#[derive(Default)]
+struct Receipt {
+    /// Where each event stands in the line's batch, unless it is the same one.
+    indexes: Option<Vec<usize>>,
+    /// Where the acknowledgement is waited for, if it is.
+    ack: Option<oneshot::Sender<Ack>>,
+    /// Its room in the queue of a sink without acknowledgements.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// The batch is durable on the other side.
@@ -24,17 +49,110 @@ pub(super) struct Job {
 pub(super) struct Ack {
     /// Who says so.
     pub sink: String,
-    /// Events that no retry can deliver: index in the batch, why.
+    /// Events that no retry can deliver: index in the line's batch, why.
     pub refused: Vec<(usize, String)>,
     /// Where the sink's output ends after this batch.
     pub positions: Positions,
 }
 
-/// Starts the task of a sink and returns its queue.
-pub(super) fn start(sink: Box<dyn Sink>, capacity: usize) -> mpsc::Sender<Job> {
-    let (sender, queue) = mpsc::channel(capacity);
-    tokio::spawn(run(sink, queue));
-    sender
+impl Receipt {
+    /// Answers whoever waits; refused events are named by their index in this sink's batch.
+    fn acknowledge(self, sink: &str, mut refused: Vec<(usize, String)>, positions: Positions) {
+        if let Some(indexes) = &self.indexes {
+            for (index, _) in &mut refused {
+                *index = indexes.get(*index).copied().unwrap_or(usize::MAX);
+            }
+        }
+        drop(self.room);
+        let Some(ack) = self.ack else {
+            if !refused.is_empty() {
+                let (count, reason) = (refused.len(), &refused[0].1);
+                tracing::warn!(sink, count, %reason, "the sink refuses events; it has no acknowledgements, so they \
+                    are not kept as dead letters");
+            }
+            return;
+        };
+        // Nobody waits for it any more when the run is over.
+        let _ = ack.send(Ack {
+            sink: sink.to_owned(),
+            refused,
+            positions,
+        });
+    }
+}
+
+/// The way to one sink.
+pub(super) struct Lane {
+    name: String,
+    jobs: mpsc::Sender<Job>,
+    /// Room for what waits, where nobody waits for acknowledgements.
+    unacknowledged: Option<Arc<Semaphore>>,
+    dropped: AtomicU64,
+}
+
+impl Lane {
+    /// Starts the task of a sink.
+    pub fn start(way: Way) -> (Self, JoinHandle<()>) {
+        let (jobs, queue) = mpsc::channel(MAX_ITEMS);
+        let (name, acknowledgements, task) = match way {
+            Way::Ordered(sink) => {
+                let name = sink.name().to_owned();
+                (name, true, tokio::spawn(run(sink, queue)))
+            }
+            Way::Requests(sink, policy) => {
+                let (name, acknowledgements) = (sink.name().to_owned(), policy.acknowledgements);
+                let task = tokio::spawn(requests::run(sink, policy, queue));
+                (name, acknowledgements, task)
+            }
+        };
+        let lane = Self {
+            name,
+            jobs,
+            unacknowledged: (!acknowledgements)
+                .then(|| Arc::new(Semaphore::new(UNACKNOWLEDGED_BYTES))),
+            dropped: AtomicU64::new(0),
+        };
+        (lane, task)
+    }
+
+    /// Hands a batch over; returns where its acknowledgement comes from, if one has to be waited for.
+    pub fn give(&self, routed: Routed, totals: &Totals) -> Option<oneshot::Receiver<Ack>> {
+        let Routed { batch, indexes } = routed;
+        let mut receipt = Receipt {
+            indexes,
+            ..Receipt::default()
+        };
+        let Some(room) = &self.unacknowledged else {
+            let (ack, written) = oneshot::channel();
+            receipt.ack = Some(ack);
+            super::give(&self.jobs, Job { batch, receipt });
+            return Some(written);
+        };
+        let bytes = batch.bytes().clamp(ITEM_BYTES, UNACKNOWLEDGED_BYTES);
+        let weight = u32::try_from(bytes).unwrap_or(u32::MAX);
+        match room.clone().try_acquire_many_owned(weight) {
+            Ok(room) => {
+                receipt.room = Some(room);
+                super::give(&self.jobs, Job { batch, receipt });
+            }
+            Err(_) => self.drop(batch.events.len() as u64, totals),
+        }
+        None
+    }
+
+    fn drop(&self, events: u64, totals: &Totals) {
+        totals.dropped.fetch_add(events, Ordering::Relaxed);
+        let before = self.dropped.fetch_add(events, Ordering::Relaxed);
+        if before == 0 || before / DROPS_LOGGED != (before + events) / DROPS_LOGGED {
+            let dropped = before + events;
+            tracing::warn!(
+                sink = self.name,
+                dropped,
+                "the sink is too slow or down, and has `acknowledgements: \
+                false`: events are dropped there"
+            );
+        }
+    }
 }
 
 async fn run(mut sink: Box<dyn Sink>, mut queue: mpsc::Receiver<Job>) {
@@ -42,15 +160,15 @@ async fn run(mut sink: Box<dyn Sink>, mut queue: mpsc::Receiver<Job>) {
         let limit = sink.batch_bytes();
         let mut bytes = first.batch.bytes();
         let mut batches = vec![first.batch];
-        let mut acks = vec![first.ack];
+        let mut receipts = vec![first.receipt];
         while bytes < limit && batches.len() < WRITE_BATCHES {
             let Ok(job) = queue.try_recv() else { break };
             bytes += job.batch.bytes();
             batches.push(job.batch);
-            acks.push(job.ack);
+            receipts.push(job.receipt);
         }
         let written = write(sink.as_mut(), &batches).await;
-        acknowledge(sink.name(), written, acks);
+        acknowledge(sink.name(), written, receipts);
     }
 }
 
@@ -70,22 +188,16 @@ async fn write(sink: &mut dyn Sink, batches: &[Batch]) -> Written {
     }
 }
 
-fn acknowledge(name: &str, written: Written, acks: Vec<oneshot::Sender<Ack>>) {
+fn acknowledge(name: &str, written: Written, receipts: Vec<Receipt>) {
     let Written { refused, positions } = written;
     let mut positions = positions.into_iter();
-    for (index, ack) in acks.into_iter().enumerate() {
+    for (index, receipt) in receipts.into_iter().enumerate() {
         let refused = refused
             .iter()
             .filter(|(batch, ..)| *batch == index)
             .map(|(_, event, reason)| (*event, reason.clone()))
             .collect();
-        let positions = positions.next().unwrap_or_default();
-        // Nobody waits for it any more when the run is over.
-        let _ = ack.send(Ack {
-            sink: name.to_owned(),
-            refused,
-            positions,
-        });
+        receipt.acknowledge(name, refused, positions.next().unwrap_or_default());
     }
 }
 

@@ -121,6 +121,11 @@ impl Lags {
         }
     }
 
+    /// Forgets the streams of tenants that `runs` denies.
+    pub fn keep(&self, runs: impl Fn(&str) -> bool) {
+        self.lock().retain(|key, _| runs(&key.tenant));
+    }
+
     /// The lag of every stream of which something was acknowledged.
     pub fn streams(&self) -> Vec<(StreamKey, StreamLag)> {
         let streams = self.lock();

@@ -41,6 +41,11 @@ impl SourceMaker {
         })
     }
 
+    /// What all of them run.
+    pub fn plugin(&self) -> &Plugin {
+        &self.plugin
+    }
+
     /// A tenant's source. Its credential is read, so that what is missing is found now.
     pub fn source(&self, tenant: &Tenant) -> Result<Arc<PluginSource>, Error> {
         let runtime = &self.runtime;

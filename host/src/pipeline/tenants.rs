@@ -5,7 +5,7 @@
 //! missing may come later than the file that names it, so it is looked for again.
 
 mod claims;
-mod tally;
+pub(super) mod tally;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -104,7 +104,7 @@ impl Tenants {
             tally.add(&source);
             first.push(of_engine(tenant, source));
         }
-        tally.run(running.len());
+        tally.run(running.keys().cloned());
         let tenants = Self {
             config,
             maker,
@@ -288,7 +288,7 @@ impl Tenants {
         if wanted.is_empty() && !self.running.is_empty() {
             tracing::warn!(directory = %directory.path.display(), "the directory holds no tenant any more");
         }
-        self.tally.run(wanted.len());
+        self.tally.run(wanted.keys().cloned());
         self.running = wanted;
     }
 

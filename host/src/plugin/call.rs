@@ -27,6 +27,7 @@ use crate::error::Error;
 use crate::event::StreamKey;
 use crate::ledger::{Loss, Split};
 use crate::limiter::Priority;
+use crate::metrics;
 use crate::sandbox::{Call, CpuBudget, Limits, MemoryBudget, WallBudget, explain};
 use crate::source::{Discovery, Failure, Next, Output, Scope, Source, Stream};
 
@@ -89,6 +90,11 @@ impl PluginSource {
             context,
             config,
         }
+    }
+
+    /// The tenant's id in the pipeline.
+    pub fn tenant(&self) -> &Arc<str> {
+        &self.context.tenant
     }
 
     /// The tenant's way out, for its counters.
@@ -173,6 +179,7 @@ impl PluginSource {
     ) -> Failure {
         let why = match ended {
             None | Some(None) => {
+                metrics::count_fault(&self.plugin.name, TIME);
                 let seconds = self.context.limits.wall.as_secs_f64();
                 format!("it took longer than {seconds} s (`limits.call_timeout`)")
             }
@@ -205,14 +212,24 @@ impl PluginSource {
             .take();
         Err(match (failure, noted) {
             (Failure::Cancelled, _) => Failure::Cancelled,
-            // The plugin's own sentence names what it was doing; only a stronger reason replaces it.
+            // The plugin's own sentence names what it was doing; only a stronger reason replaces it. Which host could
+            // not be reached, and why, only the host knows.
             (
-                own @ Failure::Retry { .. },
+                Failure::Retry {
+                    after,
+                    affects,
+                    reason,
+                },
                 Some(Failure::Retry {
                     affects: Scope::Split,
+                    reason: noted,
                     ..
                 }),
-            ) => own,
+            ) => Failure::Retry {
+                after,
+                affects,
+                reason: format!("{reason} ({noted})"),
+            },
             (_, Some(noted)) => noted,
             (own, None) => own,
         })
@@ -542,7 +559,7 @@ impl Bare {
         let why = match world {
             Some(Ok(world)) => return Ok(Self { world, store, wall }),
             Some(Err(error)) => explain(&error, store.data(), limits),
-            None => too_long(),
+            None => too_long(&plugin.name),
         };
         Err(Error::config(format!(
             "plugin `{}` does not start: {why}",
@@ -561,7 +578,7 @@ impl Bare {
         let why = match answer {
             Some(Ok(answer)) => return Ok(answer),
             Some(Err(error)) => explain(&error, self.store.data(), limits),
-            None => too_long(),
+            None => too_long(plugin),
         };
         Err(Error::config(format!(
             "plugin `{plugin}` was stopped in `{function}`: {why}"
@@ -569,6 +586,10 @@ impl Bare {
     }
 }
 
-fn too_long() -> String {
+/// What a call that took too long is counted as.
+pub(super) const TIME: &str = "time";
+
+fn too_long(plugin: &str) -> String {
+    metrics::count_fault(plugin, TIME);
     format!("it took longer than {} s", BARE_WALL.as_secs())
 }

@@ -125,6 +125,7 @@ impl PluginTransform {
     }
 
     fn late(&self) -> Failure {
+        crate::metrics::count_fault(&self.plugin.name, super::call::TIME);
         let seconds = self.limits.wall.as_secs_f64();
         self.fault(&format!("it took longer than {seconds} s"))
     }

@@ -64,10 +64,10 @@ impl FilterStage {
         })
     }
 
-    /// Whether this would drop the event.
-    pub(super) fn drops(&self, body: &[u8]) -> Result<bool, String> {
+    /// Whether it keeps an event with this body; why that cannot be said, when it is no JSON object.
+    pub fn keeps(&self, body: &[u8]) -> Result<bool, String> {
         match self.matches(body) {
-            Ok(matches) => Ok(matches != self.keep),
+            Ok(matches) => Ok(matches == self.keep),
             Err(error) => Err(format!("the event is not a JSON object: {error}")),
         }
     }
@@ -130,9 +130,9 @@ impl Stage for FilterStage {
     async fn apply(&self, batch: Batch) -> Staged {
         let mut staged = Staged::default();
         for event in batch.events {
-            match self.drops(&event.body) {
-                Ok(false) => staged.passed.push(event),
-                Ok(true) => staged.dropped += 1,
+            match self.keeps(&event.body) {
+                Ok(true) => staged.passed.push(event),
+                Ok(false) => staged.dropped += 1,
                 Err(reason) => staged.rejected.push((event, reason)),
             }
         }

@@ -28,7 +28,7 @@ pub struct SampleStage {
 /// What is always kept.
 #[derive(Debug)]
 pub enum Exclude {
-    /// What this filter would drop.
+    /// What this filter keeps.
     Fields(FilterStage),
     /// What this condition holds for.
     Condition(Arc<Script>),
@@ -96,7 +96,7 @@ impl Stage for SampleStage {
         let mut runner = Runner::default();
         for event in events {
             let excluded = match &self.exclude {
-                Some(Exclude::Fields(filter)) => filter.drops(&event.body),
+                Some(Exclude::Fields(filter)) => filter.keeps(&event.body),
                 Some(Exclude::Condition(condition)) => runner.holds(condition, &event, &stream),
                 None => Ok(false),
             };
@@ -198,7 +198,7 @@ mod tests {
         let fields = FilterStage::new(FilterStageOptions {
             field: "n".into(),
             equals: vec![1.into()],
-            keep: false,
+            keep: true,
         });
         let condition = Script::compile(".n == 1", Purpose::Condition).unwrap();
         for exclude in [

@@ -2,5 +2,7 @@
 
 pub mod component;
 pub mod corpus;
+pub mod discard;
 pub mod machine;
+#[cfg(feature = "vrl")]
 pub mod vrl;

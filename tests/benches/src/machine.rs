@@ -51,6 +51,28 @@ fn on_core() -> Option<Duration> {
     Some(Duration::from_nanos(nanoseconds))
 }
 
+/// Seconds that all threads of this process had a core, except those of this name.
+///
+/// Linux only; elsewhere nothing.
+#[must_use]
+pub fn all_but(name: &str) -> f64 {
+    let read = |path: std::path::PathBuf| fs::read_to_string(path).unwrap_or_default();
+    let mut nanoseconds = 0_u64;
+    for task in fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
+        if read(task.path().join("comm")).trim() == name {
+            continue;
+        }
+        let text = read(task.path().join("schedstat"));
+        let used = text.split_ascii_whitespace().next();
+        nanoseconds += used.and_then(|used| used.parse::<u64>().ok()).unwrap_or(0);
+    }
+    Duration::from_nanos(nanoseconds).as_secs_f64()
+}
+
 /// One line about the machine and how busy it is.
 #[must_use]
 pub fn describe() -> String {

@@ -21,6 +21,7 @@ pub struct Builder {
     tenants: u16,
     blobs: u32,
     events_per_blob: u32,
+    mixed: bool,
     kinds: Vec<ContentType>,
     span: Duration,
     later: (u32, Duration),
@@ -39,6 +40,7 @@ impl Builder {
             tenants: 1,
             blobs: 100,
             events_per_blob: 50,
+            mixed: false,
             kinds: ContentType::ALL.to_vec(),
             span: Duration::from_hours(24),
             later: (0, Duration::ZERO),
@@ -69,6 +71,13 @@ impl Builder {
     #[must_use]
     pub fn events_per_blob(mut self, number: u32) -> Self {
         self.events_per_blob = number;
+        self
+    }
+
+    /// Blobs hold different numbers of records: some none, some one, the others up to so many.
+    #[must_use]
+    pub fn up_to_events_per_blob(mut self, number: u32) -> Self {
+        (self.events_per_blob, self.mixed) = (number, true);
         self
     }
 
@@ -174,6 +183,7 @@ impl Builder {
         Plan {
             blobs: share(self.blobs),
             events_per_blob: self.events_per_blob,
+            mixed: self.mixed,
             from: now_ms - span_ms,
             span_ms,
             later: (share(self.later.0), ms(self.later.1)),

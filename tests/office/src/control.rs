@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::http::Clock;
 use crate::office::Office;
+use crate::script::Script;
 use crate::wire::{Reply, Request};
 
 const PAGES: &[&str] = &[
@@ -14,6 +15,7 @@ const PAGES: &[&str] = &[
     "GET /_mock/oracle",
     "POST /_mock/oracle",
     "POST /_mock/fault",
+    "POST /_mock/script",
     "POST /_mock/clock",
 ];
 
@@ -21,7 +23,8 @@ const PAGES: &[&str] = &[
 ///
 /// The oracle takes events as NDJSON: ECS events (`event.id`, `organization.id`), or
 /// `{"tenant":…,"id":…}`. A fault is `name=rate`, one per line; faults of blobs and records were
-/// settled when the office was built and do not change any more. The clock takes the milliseconds
+/// settled when the office was built and do not change any more. A script is one JSON object with
+/// the members that [`Script`] has methods for. The clock takes the milliseconds
 /// by which it is moved.
 pub(crate) fn handle(office: &mut Office, clock: &Clock, request: &Request) -> Reply {
     let now = clock.now_ms();
@@ -48,6 +51,13 @@ pub(crate) fn handle(office: &mut Office, clock: &Clock, request: &Request) -> R
                 Err(e) => Reply::json(400, json!({"error": e}).to_string()),
             }
         }
+        ("POST", "/_mock/script") => match Script::read(&request.body) {
+            Ok(script) => {
+                let number = office.follow(script);
+                Reply::json(200, json!({"script": number}).to_string())
+            }
+            Err(e) => Reply::json(400, json!({"error": e}).to_string()),
+        },
         ("GET", "/_mock/log") => Reply::json(
             200,
             Value::from(office.recent().collect::<Vec<_>>()).to_string(),

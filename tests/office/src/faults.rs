@@ -110,6 +110,14 @@ faults! {
     BadText "bad-text" Record
         "Holds bytes that are no UTF-8; it is not owed, the others of its blob are.",
     LongValue "long-value" Record "Holds a string of one megabyte.",
+    // New ones stand last: what strikes follows from the place in this list.
+    UnaskedGzip "gzip-unasked" Fetch "Compressed, although the client does not accept it.",
+    BarePage "page-without-window" Page "The next page's URL has lost its window.",
+    BadPage "bad-page" Page "Status 200 with something that is no list.",
+    BadItem "bad-item" Page "The first element is no description of a blob.",
+    ListedLater "listed-later" Blob "Also listed in a window that starts up to six hours after it.",
+    Regrouped "regrouped" Blob
+        "Some time after it came (`Faults::regroup_after_ms`) its records are listed as two blobs.",
 }
 
 impl fmt::Display for Fault {
@@ -145,10 +153,21 @@ pub enum Late {
 pub enum Windows {
     /// AF20055.
     Strict,
+    /// AF20030, as the older wording has it.
+    Older,
     /// A window of more than 24 h is answered with a part of its blobs.
     Partial,
     /// No window at all is answered with a code that is no code, as in 2019.
     Nonsense,
+}
+
+/// What becomes of blobs that can be listed for the first time while a client goes from page to page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paging {
+    /// They come on a later page when they sort behind the key, and are missed when before.
+    Live,
+    /// They are not in this pass at all.
+    Snapshot,
 }
 
 /// What throttled answers say about waiting.
@@ -173,10 +192,14 @@ pub struct Faults {
     pub windows: Windows,
     /// What `Retry-After` says.
     pub waits: Waits,
+    /// What a pass sees of blobs that appear while it is under way.
+    pub paging: Paging,
     /// Pages of random size, up to the page size.
     pub random_pages: bool,
     /// A window that starts inside a blob's key range lists the rest of it under another id.
     pub regroup: bool,
+    /// How long after its creation a blob is listed whole under [`Fault::Regrouped`].
+    pub regroup_after_ms: i64,
     /// `NextPageUri` is spelled in changing ways.
     pub odd_header_case: bool,
     /// Expired blobs answer a bare 404 instead of AF20051.
@@ -191,6 +214,8 @@ pub struct Faults {
     pub start_gap_ms: i64,
     /// A new subscription sees only what is created after its start.
     pub no_history: bool,
+    /// How long after its first start a subscription lists nothing.
+    pub first_blob_delay_ms: i64,
     /// How far before seven days a window may start.
     pub window_tolerance_ms: i64,
     /// Error of the `Date` header.
@@ -205,6 +230,8 @@ pub struct Faults {
     pub slow_ms: u64,
     /// How long a body stalls under [`Fault::Stall`].
     pub stall_ms: u32,
+    /// Under [`Fault::Trickle`]: so many bytes, every so many milliseconds.
+    pub trickle: (u32, u32),
 }
 
 impl Faults {
@@ -216,8 +243,10 @@ impl Faults {
             late: Late::Never,
             windows: Windows::Strict,
             waits: Waits::Short,
+            paging: Paging::Live,
             random_pages: false,
             regroup: false,
+            regroup_after_ms: 3_600_000,
             odd_header_case: false,
             expired_is_404: false,
             status_missing: false,
@@ -225,6 +254,7 @@ impl Faults {
             start_lag_ms: 0,
             start_gap_ms: 15 * 60_000,
             no_history: false,
+            first_blob_delay_ms: 0,
             window_tolerance_ms: 3_600_000,
             date_skew_ms: 0,
             requests_per_minute: None,
@@ -232,6 +262,8 @@ impl Faults {
             tokens_per_minute: Some(60),
             slow_ms: 2_000,
             stall_ms: 60_000,
+            // About a second for a blob of 64 KiB, for ever for one of 64 MiB.
+            trickle: (1_024, 16),
         }
     }
 
@@ -269,6 +301,11 @@ impl Faults {
             Waits::Odd
         } else {
             Waits::Short
+        };
+        faults.paging = if on("paging") {
+            Paging::Snapshot
+        } else {
+            Paging::Live
         };
         faults.random_pages = on("random pages");
         faults.regroup = on("regroup");

@@ -6,6 +6,7 @@ use crate::faults::{Fault, Waits};
 use crate::kind::ContentType;
 use crate::office::Office;
 use crate::random::{Concern, Seed};
+use crate::script::Operation;
 use crate::time;
 use crate::token::is_guid;
 use crate::wire::{Reply, Request, percent_decode};
@@ -32,9 +33,9 @@ fn denied() -> Reply {
 }
 
 /// Who asks: a tenant with the roles of its token.
-struct Caller {
-    tenant: usize,
-    roles: Vec<String>,
+pub(crate) struct Caller {
+    pub tenant: usize,
+    pub roles: Vec<String>,
 }
 
 impl Office {
@@ -73,15 +74,15 @@ impl Office {
         self.check_rate(now, caller.tenant, publisher.as_deref(), method, about)?;
         let name = publisher.as_deref().unwrap_or(ANONYMOUS);
         self.stumble(about, name, method, &request.path)?;
+        if let Some(listed) = Operation::of(request, operation) {
+            let kind = kind_of(request, operation);
+            self.cue(listed, caller.tenant, kind).map_or(Ok(()), Err)?;
+        }
         match (&*request.method, operation) {
             ("GET", ["subscriptions", "list"]) => Ok(self.subscriptions(caller.tenant)),
-            ("GET", ["audit" | "Audit", id]) => Ok(self.fetch(
-                now,
-                request,
-                caller.tenant,
-                &percent_decode(id, false),
-                about,
-            )),
+            ("GET", ["audit" | "Audit", id]) => {
+                Ok(self.fetch(now, request, &caller, &percent_decode(id, false), about))
+            }
             ("GET", ["resources", "dlpSensitiveTypes"]) => sensitive_types(request),
             (method, ["subscriptions", verb]) => {
                 let kind = self.content_type(request, &caller)?;
@@ -243,16 +244,35 @@ impl Office {
                 "The specified content type is not valid.",
             ));
         };
+        self.permit(kind, caller).map(|()| kind)
+    }
+
+    /// Whether the caller may read a content type, listings and blobs alike.
+    pub(crate) fn permit(&self, kind: ContentType, caller: &Caller) -> Result<(), Reply> {
         let granted = caller.roles.iter().any(|role| role == kind.role());
-        if !granted || tenant.denied.contains(&kind) {
-            let set = caller.roles.join(" ");
-            let text = format!(
-                "The permission set ({set}) sent in the request does not include the expected \
-                permission."
-            );
-            return Err(refuse(401, "AF10001", text));
+        if granted && !self.tenants[caller.tenant].denied.contains(&kind) {
+            return Ok(());
         }
-        Ok(kind)
+        let set = caller.roles.join(" ");
+        let text = format!(
+            "The permission set ({set}) sent in the request does not include the expected \
+            permission."
+        );
+        Err(refuse(401, "AF10001", text))
+    }
+}
+
+/// The content type that a request is about: by its parameter, or by the table in a blob's id.
+fn kind_of(request: &Request, operation: &[&str]) -> Option<ContentType> {
+    match operation {
+        ["audit" | "Audit", id] => {
+            let id = percent_decode(id, false);
+            let table = id.split('$').nth(3)?;
+            ContentType::ALL
+                .into_iter()
+                .find(|kind| kind.table() == table)
+        }
+        _ => ContentType::from_name(&request.parameter("contentType")?),
     }
 }
 
@@ -323,6 +343,13 @@ fn sensitive_types(request: &Request) -> Result<Reply, Reply> {
     }
     let list = r#"[{"id":"50842eb7-edc8-4019-85dd-5a5c1f2bb085","name":"Credit Card Number"}]"#;
     Ok(Reply::json(200, list))
+}
+
+/// The older wording, which lacks the order of the two and their echo.
+pub(crate) fn bad_window_of_old() -> Reply {
+    let text = "Start time and end time must both be specified (or both omitted) and must be less \
+        than or equal to 24 hours apart, with the start time no more than 7 days in the past.";
+    refuse(400, "AF20030", text)
 }
 
 /// The echo of a bad window's times in the service's wording.

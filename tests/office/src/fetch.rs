@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::faults::Fault;
-use crate::feed::{refuse, server_error};
+use crate::feed::{Caller, refuse, server_error};
 use crate::kind::ContentType;
 use crate::listing::content_id;
 use crate::office::Office;
@@ -35,11 +35,12 @@ impl Office {
         &mut self,
         now: i64,
         request: &Request,
-        tenant: usize,
+        caller: &Caller,
         id: &str,
         about: Seed,
     ) -> Reply {
         self.stats.fetch_requests += 1;
+        let tenant = caller.tenant;
         let Some(target) = self.target(tenant, id) else {
             return refuse(
                 400,
@@ -47,6 +48,9 @@ impl Office {
                 format!("Blob key {id} in the url is invalid"),
             );
         };
+        if let Err(refusal) = self.permit(target.kind, caller) {
+            return refusal;
+        }
         match self.refuse_blob(now, tenant, id, &target, about) {
             Some(refusal) => refusal,
             None => self.send(request, tenant, &target, about),
@@ -127,16 +131,9 @@ impl Office {
         if blob.visible > now || feed.hides(&blob) {
             return Some(missing());
         }
-        let (gone, error) = (
-            feed.hits(Fault::Gone, &blob),
-            feed.hits(Fault::PoisonError, &blob),
-        );
-        let poison = feed.hits(Fault::PoisonBody, &blob);
-        for (hit, fault) in [
-            (gone, Fault::Gone),
-            (error, Fault::PoisonError),
-            (poison, Fault::PoisonBody),
-        ] {
+        let hits = |fault: &Fault| self.is_planned(*fault) || feed.hits(*fault, &blob);
+        let hits = [Fault::Gone, Fault::PoisonError, Fault::PoisonBody].map(|f| (hits(&f), f));
+        for (hit, fault) in hits {
             if hit {
                 self.count_fault(fault);
                 self.served(tenant, target, false);
@@ -212,7 +209,7 @@ impl Office {
             .find(|fault| (**fault != Fault::TruncateGzip || gzip) && self.strikes(**fault, about));
         // What `spoil` will do to the reply is known from the same draws.
         let reset = [Fault::ResetBeforeHeaders, Fault::ResetAfterHeaders];
-        let spoilt = reset.iter().any(|fault| self.faults.hits(*fault, about));
+        let spoilt = reset.iter().any(|fault| self.meets(*fault, about));
         self.served(tenant, target, broken.is_none() && !spoilt);
         if let Some(fault) = broken {
             return break_reply(reply, *fault, about, self.faults.stall_ms);
@@ -226,7 +223,8 @@ impl Office {
             let bytes = reply.content.into_bytes();
             reply.content = Content::Bytes([b"\xEF\xBB\xBF", &bytes[..]].concat().into());
         }
-        if gzip && self.strikes(Fault::Gzip, about) {
+        let unasked = !gzip && self.strikes(Fault::UnaskedGzip, about);
+        if unasked || (gzip && self.strikes(Fault::Gzip, about)) {
             reply.content = Content::Bytes(crate::wire::gzip(&reply.content.into_bytes()));
             reply
                 .headers
@@ -239,8 +237,7 @@ impl Office {
             reply.transport.framing = Framing::Chunked;
         }
         if self.strikes(Fault::Trickle, about) {
-            // About a second for a blob of 64 KiB, for ever for one of 64 MiB.
-            reply.transport.trickle = Some((1_024, 16));
+            reply.transport.trickle = Some(self.faults.trickle);
         }
         reply
     }

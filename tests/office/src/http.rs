@@ -18,7 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::control;
 use crate::office::Office;
@@ -210,15 +210,13 @@ async fn connection(
     // Small answers would wait for the client's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     let reset = Arc::new(AtomicBool::new(false));
+    let leave = Arc::new(Notify::new());
     let socket = Socket::new(stream, Arc::clone(&reset));
+    let asked = Arc::clone(&leave);
     let service = service_fn(move |request| {
-        answer(
-            request,
-            role,
-            Arc::clone(&origin),
-            Arc::clone(&shared),
-            Arc::clone(&reset),
-        )
+        let (reset, leave) = (Arc::clone(&reset), Arc::clone(&asked));
+        let (origin, shared) = (Arc::clone(&origin), Arc::clone(&shared));
+        answer(request, role, origin, shared, (reset, leave))
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // Names in lower case are what HTTP/2 has; over HTTP/1.1 the service writes capitals.
@@ -229,6 +227,8 @@ async fn connection(
         // How a connection ends is the client's affair, or one of the faults.
         _ = connection.as_mut() => return,
         _ = stopped.changed() => connection.as_mut().graceful_shutdown(),
+        // Over HTTP/1.1 the connection is closed behind the answer, over HTTP/2 this is GOAWAY.
+        () = leave.notified() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
 }
@@ -238,7 +238,7 @@ async fn answer(
     role: Role,
     origin: Arc<str>,
     shared: Arc<Shared>,
-    reset: Arc<AtomicBool>,
+    (reset, leave): (Arc<AtomicBool>, Arc<Notify>),
 ) -> Result<hyper::Response<PlayedBody>, Dropped> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| Dropped)?.to_bytes();
@@ -264,6 +264,9 @@ async fn answer(
     };
     if reply.transport.delay_ms > 0 {
         tokio::time::sleep(Duration::from_millis(reply.transport.delay_ms)).await;
+    }
+    if reply.transport.close {
+        leave.notify_one();
     }
     play::response(reply, reset, guard)
 }

@@ -7,18 +7,20 @@
 
 use std::fmt::Write as _;
 
-use crate::faults::{Fault, Order, Windows};
-use crate::feed::{bad_window, refuse};
+use crate::faults::{Fault, Order, Paging, Windows};
+use crate::feed::{bad_window, bad_window_of_old, refuse};
 use crate::kind::ContentType;
 use crate::office::Office;
 use crate::random::{Concern, Seed};
 use crate::records::{Blob, LONGEST_RANGE_MS};
 use crate::tenant::Feed;
-use crate::time::{self, DAY_MS};
+use crate::time::{self, DAY_MS, HOUR_MS};
 use crate::wire::{Reply, Request};
 
 /// How long after a blob a window may begin that lists it again, under [`Fault::ListedAgain`].
 const AGAIN_MS: i64 = 60_000;
+/// The same under [`Fault::ListedLater`].
+const LATER_MS: i64 = 6 * HOUR_MS;
 
 /// A window, checked: `from <= contentCreated < to`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,15 +38,31 @@ struct Cursor {
     index: u32,
     /// Tells apart two page keys of the same place.
     hop: u64,
+    /// As of when the pass lists, under [`Paging::Snapshot`].
+    seen: i64,
+}
+
+impl Cursor {
+    fn at(key: u64, index: u32) -> Self {
+        Self {
+            key,
+            index,
+            hop: 0,
+            seen: 0,
+        }
+    }
 }
 
 /// A line of a listing.
+#[derive(Clone, Copy)]
 struct Line {
     cursor: Cursor,
     blob: Blob,
     /// The keys of its content id: the blob's own, or those of the part that lies in the window.
     first_key: i64,
     last_key: i64,
+    /// Its `contentCreated`.
+    created: i64,
 }
 
 impl Office {
@@ -54,7 +72,7 @@ impl Office {
         let (Some(start), Some(end)) = (&start, &end) else {
             if start.is_some() || end.is_some() {
                 let read = |text: &Option<String>| text.as_deref().and_then(time::parse);
-                return Err(bad_window(read(&start), read(&end)));
+                return Err(self.refuse_window(read(&start), read(&end)));
             }
             if self.faults.windows == Windows::Nonsense {
                 let code = "String reference not set to an instance of a String.\r\nParameter name";
@@ -75,9 +93,16 @@ impl Office {
         let partial = wide && self.faults.windows == Windows::Partial;
         let old = from < now - 7 * DAY_MS - self.faults.window_tolerance_ms;
         if from >= to || old || (wide && !partial) {
-            return Err(bad_window(Some(from), Some(to)));
+            return Err(self.refuse_window(Some(from), Some(to)));
         }
         Ok(Window { from, to, partial })
+    }
+
+    fn refuse_window(&self, from: Option<i64>, to: Option<i64>) -> Reply {
+        if self.faults.windows == Windows::Older {
+            return bad_window_of_old();
+        }
+        bad_window(from, to)
     }
 
     pub(crate) fn list(
@@ -91,12 +116,19 @@ impl Office {
         self.stats.list_requests += 1;
         self.check_subscription(now, tenant, kind)?;
         let window = self.window(now, request)?;
+        if self.strikes(Fault::BadPage, about) {
+            return Ok(no_list(about));
+        }
         let page_key = request.parameter("nextPage");
         let start = match &page_key {
             Some(key) => Some(self.read_page_key(key, window, tenant, kind)?),
             None => None,
         };
-        let mut lines = self.lines(now, window, tenant, kind);
+        let seen = match (self.faults.paging, start) {
+            (Paging::Snapshot, Some(start)) => start.seen.min(now),
+            _ => now,
+        };
+        let mut lines = self.lines((now, seen), window, tenant, kind);
         let behind = start.map_or(0, |s| {
             lines.partition_point(|line| (line.cursor.key, line.cursor.index) <= (s.key, s.index))
         });
@@ -113,6 +145,7 @@ impl Office {
         Ok(match next {
             None => reply,
             Some(cursor) => {
+                let cursor = Cursor { seen, ..cursor };
                 let key = self.page_key(cursor, window, tenant, kind);
                 self.link(reply, &key, page_key, window, tenant, kind, about)
             }
@@ -127,11 +160,7 @@ impl Office {
         first: bool,
         about: Seed,
     ) -> Option<Cursor> {
-        let here = start.unwrap_or(Cursor {
-            key: 0,
-            index: 0,
-            hop: 0,
-        });
+        let here = start.unwrap_or(Cursor::at(0, 0));
         let most = u64::from(self.page_size);
         let size = if self.faults.random_pages {
             1 + about.of(Concern::Page).below(most)
@@ -144,6 +173,11 @@ impl Office {
             lines.clear();
             return Some(Cursor { hop: 1, ..here });
         }
+        // A key names a blob, so no page ends between two parts of one.
+        let same = |at: usize| lines[at - 1].cursor == lines[at].cursor;
+        let size = (size..lines.len())
+            .find(|at| !same(*at))
+            .unwrap_or(lines.len());
         let more = lines.len() > size;
         lines.truncate(size);
         let last = lines.last().map(|line| Cursor {
@@ -153,15 +187,24 @@ impl Office {
         (more || self.strikes(Fault::EmptyLastPage, about)).then_some(last)
     }
 
-    /// Everything the window lists, in the order of the listing.
-    fn lines(&self, now: i64, window: Window, tenant: usize, kind: ContentType) -> Vec<Line> {
+    /// Everything the window lists now, of what had appeared by `seen`, in the order of the listing.
+    fn lines(
+        &self,
+        (now, seen): (i64, i64),
+        window: Window,
+        tenant: usize,
+        kind: ContentType,
+    ) -> Vec<Line> {
         let feed = self.tenants[tenant]
             .feed(kind)
             .expect("callers have found the feed");
         let at = |time: i64| feed.blobs.partition_point(|blob| blob.created < time);
         let (first, end) = (at(window.from), at(window.to));
-        let again = feed.blobs[at(window.from - AGAIN_MS)..first].iter();
-        let again = again.filter(|blob| feed.hits(Fault::ListedAgain, blob));
+        let again = |fault: Fault, reach: i64| {
+            let before = feed.blobs[at(window.from - reach)..first].iter();
+            before.filter(move |blob| feed.hits(fault, blob))
+        };
+        let again = again(Fault::ListedLater, LATER_MS).chain(again(Fault::ListedAgain, AGAIN_MS));
         // Of a blob whose keys reach over the window's end, the part before the end.
         let heads = if self.faults.regroup {
             end..at(window.to + LONGEST_RANGE_MS)
@@ -175,11 +218,12 @@ impl Office {
         let partial = self.seed.of(Concern::Page);
         let kept = |blob: &&Blob| {
             feed.offers(blob, now)
+                && blob.visible <= seen
                 && !(window.partial && partial.with(u64::from(blob.index)).chance(0.5))
         };
         let mut lines: Vec<Line> = blobs
             .filter(kept)
-            .map(|blob| self.line(feed, *blob, window))
+            .flat_map(|blob| self.halves(feed, self.line(feed, *blob, window), now))
             .collect();
         if self.faults.order == Order::Shuffled {
             lines.sort_by_key(|line| line.cursor);
@@ -201,17 +245,31 @@ impl Office {
             first_key = first_key.max(window.from);
             last_key = last_key.min(window.to - 1);
         }
-        let cursor = Cursor {
-            key,
-            index: blob.index,
-            hop: 0,
-        };
         Line {
-            cursor,
+            cursor: Cursor::at(key, blob.index),
             blob,
             first_key,
             last_key,
+            created: last_key,
         }
+    }
+
+    /// The line, or two that hold its halves, where the service has grouped the records anew.
+    fn halves(&self, feed: &Feed, line: Line, now: i64) -> Vec<Line> {
+        let blob = line.blob;
+        let whole = (line.first_key, line.last_key) == (blob.first_key, blob.created);
+        let old = now >= blob.created + self.faults.regroup_after_ms;
+        if !whole || !old || !feed.hits(Fault::Regrouped, &blob) {
+            return vec![line];
+        }
+        let middle = i64::midpoint(blob.first_key, blob.created);
+        let part = |first_key: i64, last_key: i64| Line {
+            cursor: line.cursor,
+            first_key,
+            last_key,
+            ..line
+        };
+        vec![part(blob.first_key, middle), part(middle + 1, blob.created)]
     }
 
     /// Lines of the page before, which this page repeats.
@@ -220,14 +278,7 @@ impl Office {
             return Vec::new();
         }
         let last = &before[before.len().saturating_sub(2)..];
-        last.iter()
-            .map(|l| Line {
-                cursor: l.cursor,
-                blob: l.blob,
-                first_key: l.first_key,
-                last_key: l.last_key,
-            })
-            .collect()
+        last.to_vec()
     }
 
     fn descriptors(
@@ -238,6 +289,7 @@ impl Office {
         about: Seed,
     ) -> String {
         let foreign = !lines.is_empty() && self.strikes(Fault::ForeignBlob, about);
+        let bad = !lines.is_empty() && self.strikes(Fault::BadItem, about);
         let origin = if foreign {
             &self.foreign_url
         } else {
@@ -246,14 +298,19 @@ impl Office {
         let tenant = &self.tenants[tenant];
         let mut out = String::from("[");
         for (index, line) in lines.iter().enumerate() {
+            if bad && index == 0 {
+                let item: &&str = about.of(Concern::Style).stream().pick(BAD_ITEMS);
+                out.push_str(item);
+                continue;
+            }
             let id = content_id(
                 &line.blob,
                 (line.first_key, line.last_key),
                 kind,
                 &tenant.tag,
             );
-            let created = time::millis(line.last_key);
-            let expires = time::millis(line.last_key + 7 * DAY_MS);
+            let created = time::millis(line.created);
+            let expires = time::millis(line.created + 7 * DAY_MS);
             let comma = if index == 0 { "" } else { "," };
             write!(
                 out,
@@ -293,15 +350,18 @@ impl Office {
         } else {
             &self.resource_url
         };
+        let root = format!("{origin}/api/v1.0/{}", self.tenants[tenant].directory_id);
+        let (from, to) = (time::ticks(window.from), time::ticks(window.to));
+        let times = format!("&endtime={to}&starttime={from}");
+        let bare = self.meets(Fault::BarePage, about);
         let url = format!(
-            "{origin}/api/v1.0/{}/activity/feed/subscriptions/content?contenttype={}&endtime={}&\
-            starttime={}\
-             &nextpage={key}",
-            self.tenants[tenant].directory_id,
+            "{root}/activity/feed/subscriptions/content?contenttype={}{}&nextpage={key}",
             kind.name(),
-            time::ticks(window.to),
-            time::ticks(window.from),
+            if bare { "" } else { &times },
         );
+        if bare {
+            self.count_fault(Fault::BarePage);
+        }
         let names = [
             "NextPageUri",
             "nextpageuri",
@@ -324,7 +384,7 @@ impl Office {
             "{:017}{:06}${}{check:05}{}${}",
             cursor.key,
             cursor.index,
-            time::digits(window.from),
+            time::digits(cursor.seen),
             cursor.hop,
             self.tenants[tenant].tag
         )
@@ -343,6 +403,7 @@ impl Office {
                 key: place.get(..17)?.parse().ok()?,
                 index: place.get(17..)?.parse().ok()?,
                 hop: rest.get(22..23)?.parse().ok()?,
+                seen: time::from_digits(rest.get(..17)?)?,
             };
             (self.page_key(cursor, window, tenant, kind) == text).then_some(cursor)
         };
@@ -368,6 +429,35 @@ impl Office {
             .with(window.to.unsigned_abs())
             .below(100_000)
     }
+}
+
+/// Elements that are no descriptions of blobs.
+const BAD_ITEMS: &[&str] = &[
+    "{}",
+    "null",
+    "7",
+    r#""blob""#,
+    r#"{"contentId":"blob","contentType":"Audit.General"}"#,
+    r#"{"contentUri":7,"contentId":"blob"}"#,
+];
+
+/// Bodies that are no lists.
+const NO_LISTS: &[&str] = &[
+    "null",
+    "{}",
+    r#""a list""#,
+    "7",
+    "",
+    "<html><body>The service is being updated.</body></html>",
+    r#"[{"contentUri":"https://"#,
+    r#"{"error":{"code":"AF50000","message":"An internal error occurred. Retry the request."}}"#,
+];
+
+fn no_list(about: Seed) -> Reply {
+    Reply::json(
+        200,
+        *about.of(Concern::Style).with(8).stream().pick(NO_LISTS),
+    )
 }
 
 /// The id of a blob, or of the part of it between two keys.

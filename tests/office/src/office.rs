@@ -9,6 +9,7 @@ use crate::builder::Builder;
 use crate::faults::{Fault, Faults, Scope};
 use crate::oracle::Oracle;
 use crate::random::{Concern, Seed};
+use crate::script::Script;
 use crate::stats::{Minutes, Stats};
 use crate::tenant::Tenant;
 use crate::time;
@@ -35,6 +36,9 @@ pub struct Office {
     pub(crate) stats: Stats,
     trace: Seed,
     recent: VecDeque<(i64, u16, String)>,
+    pub(crate) scripts: Vec<Script>,
+    /// The fault that a script plays on the request being answered.
+    pub(crate) planned: Option<Fault>,
 }
 
 impl Office {
@@ -63,6 +67,8 @@ impl Office {
             stats: Stats::default(),
             trace: Seed(builder.seed),
             recent: VecDeque::new(),
+            scripts: Vec::new(),
+            planned: None,
         }
     }
 
@@ -152,6 +158,7 @@ impl Office {
     /// Answers a request.
     pub fn handle(&mut self, now_ms: i64, request: &Request) -> Reply {
         self.stats.requests += 1;
+        self.planned = None;
         let mut reply = if request.origin == self.foreign_url {
             self.foreign(request)
         } else {
@@ -209,9 +216,14 @@ impl Office {
         about.with(*count)
     }
 
+    /// Whether the fault strikes, by chance or by script.
+    pub(crate) fn meets(&self, fault: Fault, about: Seed) -> bool {
+        self.is_planned(fault) || self.faults.hits(fault, about)
+    }
+
     /// Whether the fault strikes, counted.
     pub(crate) fn strikes(&mut self, fault: Fault, about: Seed) -> bool {
-        let hit = self.faults.hits(fault, about);
+        let hit = self.meets(fault, about);
         if hit {
             self.count_fault(fault);
         }

@@ -17,6 +17,7 @@ pub(crate) enum Concern {
     Fault,
     Style,
     Swarm,
+    Size,
 }
 
 /// A point in the tree of draws; every step down names what it is about.

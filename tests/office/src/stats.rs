@@ -15,6 +15,8 @@ pub struct Stats {
     pub fetch_requests: u64,
     /// Starts of subscriptions.
     pub start_requests: u64,
+    /// Stops of subscriptions.
+    pub stop_requests: u64,
     /// Blobs sent whole, repeats included.
     pub blobs_sent: u64,
     /// Most requests of one tenant in any minute.
@@ -54,6 +56,7 @@ impl Stats {
             "list_requests": self.list_requests,
             "fetch_requests": self.fetch_requests,
             "start_requests": self.start_requests,
+            "stop_requests": self.stop_requests,
             "blobs_sent": self.blobs_sent,
             "peak_per_minute": self.peak_per_minute,
             "peak_in_flight": self.peak_in_flight,

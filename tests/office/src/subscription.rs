@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use crate::faults::Faults;
 use crate::feed::{ANONYMOUS, refuse};
 use crate::kind::ContentType;
 use crate::office::Office;
@@ -51,11 +52,12 @@ impl Office {
         let removed = subscription.webhook.is_some() && webhook.is_none();
         self.stats.webhooks_removed += u64::from(removed);
         subscription.webhook = webhook;
-        enable(subscription, now, self.faults.no_history);
+        enable(subscription, now, &self.faults);
         Reply::json(200, describe(kind, subscription).to_string())
     }
 
     pub(crate) fn stop(&mut self, now: i64, index: usize, kind: ContentType) -> Reply {
+        self.stats.stop_requests += 1;
         let feed = self.tenants[index]
             .feed_mut(kind)
             .expect("content_type found the feed");
@@ -101,11 +103,14 @@ impl Office {
     }
 }
 
-fn enable(subscription: &mut Subscription, now: i64, no_history: bool) {
+fn enable(subscription: &mut Subscription, now: i64, faults: &Faults) {
     if let Some(stopped) = subscription.stopped.take() {
         subscription.hidden.push((stopped, now));
-    } else if subscription.state == State::Absent && no_history {
-        subscription.hidden.push((i64::MIN, now));
+    } else if subscription.state == State::Absent {
+        subscription.listed_from = now + faults.first_blob_delay_ms;
+        if faults.no_history {
+            subscription.hidden.push((i64::MIN, now));
+        }
     }
     if subscription.state != State::Enabled {
         subscription.started = now;

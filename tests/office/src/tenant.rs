@@ -93,6 +93,19 @@ impl Tenant {
         }
     }
 
+    /// Whether the subscription of a content type is enabled.
+    pub fn is_subscribed(&self, kind: ContentType) -> bool {
+        self.feed(kind)
+            .is_some_and(|feed| feed.subscription.state == State::Enabled)
+    }
+
+    /// Enables a subscription, as another collector of the same application can.
+    pub fn subscribe(&mut self, kind: ContentType) {
+        if let Some(feed) = self.feed_mut(kind) {
+            feed.subscription.state = State::Enabled;
+        }
+    }
+
     /// Disables the subscription of a content type, as an administrator can (AF20023 until started
     /// again).
     pub fn disable(&mut self, kind: ContentType) {
@@ -116,6 +129,8 @@ pub(crate) struct Subscription {
     pub state: State,
     /// The last start that changed something.
     pub started: i64,
+    /// From when its first blobs can be listed.
+    pub listed_from: i64,
     /// The last call of start, whatever came of it.
     pub start_called: Option<i64>,
     pub stopped: Option<i64>,
@@ -145,7 +160,8 @@ pub(crate) struct Feed {
 impl Feed {
     /// Whether the blob can be listed and fetched now.
     pub(crate) fn offers(&self, blob: &Blob, now: i64) -> bool {
-        blob.visible <= now && now < blob.created + 7 * DAY_MS && !self.hides(blob)
+        let begun = self.subscription.listed_from <= now;
+        begun && blob.visible <= now && now < blob.created + 7 * DAY_MS && !self.hides(blob)
     }
 
     /// Whether the blob became available while nobody was subscribed.
@@ -205,6 +221,8 @@ impl Feed {
 pub(crate) struct Plan {
     pub blobs: u32,
     pub events_per_blob: u32,
+    /// Blobs of none, one, and up to so many records, instead of all alike.
+    pub mixed: bool,
     pub from: i64,
     pub span_ms: i64,
     /// Blobs after the first `blobs`, spread over this time after `from + span_ms`.
@@ -226,6 +244,7 @@ impl Feed {
                     State::Absent
                 },
                 started: i64::MIN,
+                listed_from: i64::MIN,
                 start_called: None,
                 stopped: None,
                 webhook: None,
@@ -313,7 +332,14 @@ fn lag(faults: &Faults, of: Seed) -> i64 {
 fn counts(maker: &Maker, plan: &Plan) -> (Vec<u32>, u32) {
     let wanted = plan.blobs + plan.later.0;
     let Some((pool, list)) = &maker.pool else {
-        return (vec![plan.events_per_blob; wanted as usize], plan.blobs);
+        let of = |index: u32| {
+            if plan.mixed {
+                mixed(maker, index, plan.events_per_blob)
+            } else {
+                plan.events_per_blob
+            }
+        };
+        return ((0..wanted).map(of).collect(), plan.blobs);
     };
     let records = u32::try_from(list.len()).expect("a pool in memory is smaller than 2^32 records");
     if records == 0 {
@@ -334,6 +360,21 @@ fn counts(maker: &Maker, plan: &Plan) -> (Vec<u32>, u32) {
         plan.later.0.min(number - 1)
     };
     ((0..number).map(of).collect(), number - later)
+}
+
+/// How many records a blob holds where they differ: one in ten none, one in ten one.
+fn mixed(maker: &Maker, index: u32, most: u32) -> u32 {
+    let feed = (u64::from(maker.tenant) << 3) | maker.kind as u64;
+    let of = maker
+        .seed
+        .of(Concern::Size)
+        .with(feed)
+        .with(u64::from(index));
+    match of.below(10) {
+        0 => 0,
+        1 => 1,
+        _ => 1 + u32::try_from(of.with(1).below(u64::from(most.max(1)))).unwrap_or(0),
+    }
 }
 
 /// Deals the pool's records to the tenants' feeds, so that each comes out once.

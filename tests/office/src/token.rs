@@ -8,6 +8,7 @@ use crate::faults::Fault;
 use crate::office::Office;
 use crate::random::{Concern, Seed};
 use crate::records::guid_of;
+use crate::script::Operation;
 use crate::tenant::Application;
 use crate::time;
 use crate::wire::{Reply, Request, form_value, percent_decode};
@@ -83,7 +84,11 @@ impl Office {
         about: Seed,
     ) -> Reply {
         self.stats.token_requests += 1;
-        let reply = if self.strikes(Fault::BadToken, about) {
+        let asked = self.find_tenant(tenant).ok();
+        let scripted = asked.and_then(|index| self.cue(Operation::Token, index, None));
+        let reply = if let Some(reply) = scripted {
+            reply
+        } else if self.strikes(Fault::BadToken, about) {
             self.refused(now, unavailable(about), about, Some("2"))
         } else {
             match self.grant(now, request, tenant, version_2) {

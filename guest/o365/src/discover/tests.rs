@@ -2,6 +2,7 @@
 
 mod chance;
 mod model;
+mod subscriptions;
 
 use std::collections::BTreeSet;
 
@@ -66,6 +67,24 @@ fn borders_stay_the_same() {
 }
 
 #[test]
+fn a_window_that_ages_out_while_it_waits_is_cut_when_it_is_sent() {
+    let mut office = Office::new();
+    let oldest = NOW - config::RETENTION;
+    office.blob(oldest + 2 * HOUR, 0);
+    let mut run = Run::new("");
+    // The oldest window is answered last, an hour later: it was computed on the right side of the edge.
+    run.fake.clock.latency.set(2 * MINUTE);
+    run.discover(&mut office, false).expect("listed");
+    assert_eq!(run.found.len(), 1, "in the same call");
+    let first =
+        |(start, end, _): &&(i64, i64, i64)| *start > oldest + MINUTE && *end < oldest + 3 * HOUR;
+    assert!(
+        office.listed.iter().any(|window| first(&window)),
+        "its start moved on"
+    );
+}
+
+#[test]
 fn a_closed_window_is_listed_again_at_the_promised_ages() {
     let mut office = Office::new();
     let mut run = Run::new("");
@@ -86,75 +105,6 @@ fn a_closed_window_is_listed_again_at_the_promised_ages() {
         !passes.iter().any(|at| *at > hour.1 + 25 * HOUR),
         "and then never again"
     );
-}
-
-#[test]
-fn a_missing_subscription_is_started_once() {
-    let mut office = Office::new();
-    office.enabled = false;
-    office.blob(NOW - HOUR, 0);
-    let mut run = Run::new("");
-    run.discover(&mut office, false).expect("announced");
-    assert_eq!((run.next, office.starts.len()), (Next::Again, 0));
-    // Crashes behind the start: the listing shows that it worked.
-    run.discover(&mut office, true).expect("started");
-    run.discover(&mut office, true).expect("listed");
-    run.settle(&mut office);
-    assert_eq!(office.starts.len(), 1);
-    assert_eq!(run.found.len(), 1);
-}
-
-#[test]
-fn a_start_without_effect_is_not_repeated_for_fifteen_minutes() {
-    let mut office = Office::new();
-    office.enabled = false;
-    let mut run = Run::new("");
-    for _ in 0..60 {
-        // Auditing is off: the service takes the start and nothing changes.
-        let result = run.discover(&mut office, false);
-        office.enabled = false;
-        match result {
-            Ok(()) => {}
-            Err(Failure::Retry {
-                after_ms: Some(after),
-                ..
-            }) => {
-                run.pass(i64::try_from(after).expect("minutes").min(40_000));
-            }
-            Err(failure) => panic!("{failure:?}"),
-        }
-        run.pass(20_000);
-    }
-    assert!(office.starts.len() >= 2, "{:?}", office.starts);
-    for pair in office.starts.windows(2) {
-        assert!(
-            pair[1] - pair[0] >= 15 * MINUTE,
-            "{} s apart",
-            (pair[1] - pair[0]) / 1000
-        );
-    }
-}
-
-#[test]
-fn a_subscription_that_vanishes_comes_back() {
-    let mut office = Office::new();
-    let mut run = Run::new("");
-    run.settle(&mut office);
-    office.enabled = false;
-    office.blob(NOW + HOUR, 0);
-    run.pass(2 * HOUR);
-    run.settle(&mut office);
-    assert_eq!(office.starts.len(), 1);
-    assert_eq!(run.found.len(), 1);
-}
-
-#[test]
-fn unsubscribing_stops_what_is_not_configured() {
-    let mut office = Office::new();
-    let mut run = Run::new(r#""content_types":["Audit.Exchange"],"unsubscribe":true"#);
-    run.settle(&mut office);
-    // `Audit.General` has no status in the list: unknown is not enabled.
-    assert_eq!(office.stops, ["DLP.All"]);
 }
 
 #[test]
@@ -214,7 +164,11 @@ fn a_damaged_cursor_starts_over_and_never_skips() {
     let mut run = Run::new("");
     run.settle(&mut office);
     let stored = run.fake.state.committed[KEY].clone();
+    // Still JSON, and a hundred years ahead.
+    let edited = String::from_utf8_lossy(&stored).replace("\"next\":1", "\"next\":4");
+    assert_ne!(edited.as_bytes(), stored);
     for damage in [
+        edited.into_bytes(),
         stored[..stored.len() - 1].to_vec(),
         b"2 x {}".to_vec(),
         Vec::new(),
@@ -226,19 +180,7 @@ fn a_damaged_cursor_starts_over_and_never_skips() {
         assert_eq!(run.found.len(), 1);
         assert_eq!(run.fake.state.committed[KEY].len(), stored.len());
     }
-    assert_eq!(run.fake.count("cursors_damaged"), 3);
-}
-
-#[test]
-fn waiting_for_the_subscription_is_no_loss() {
-    let mut office = Office::new();
-    office.enabled = false;
-    let mut run = Run::new("");
-    run.discover(&mut office, false).expect("announced");
-    run.pass(3 * HOUR);
-    run.settle(&mut office);
-    assert_eq!((run.gaps.len(), office.starts.len()), (0, 1));
-    assert!(run.found.is_empty() && run.watermark > NOW);
+    assert_eq!(run.fake.count("cursors_damaged"), 4);
 }
 
 #[test]
@@ -321,6 +263,38 @@ fn a_page_loop_is_given_up() {
     assert!(retry_of(&result).contains("loop"), "{result:?}");
     assert!(fake.sent.len() < 20, "{} requests", fake.sent.len());
     assert!(fake.alarms() > 0);
+}
+
+#[test]
+fn a_page_that_is_refused_begins_its_window_again() {
+    for code in ["AF20031", "AF20055", "AF20030"] {
+        let refusal = format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
+        let mut refused = 0;
+        let (fake, result) = listing(|_, request| {
+            if !request.url.has_parameter("nextpage") {
+                let next = format!("{}&nextpage=2026$1", request.url);
+                return Answer::new(200, "[]").with("NextPageUri", &next);
+            }
+            refused += 1;
+            if refused == 1 {
+                return Answer::new(400, &refusal);
+            }
+            Answer::new(200, "[]")
+        });
+        assert!(result.is_ok(), "{code}: {result:?}");
+        let first = |sent: &&Request| {
+            let path = &sent.url.path;
+            path.contains("/content") && !sent.url.has_parameter("nextpage")
+        };
+        let firsts: Vec<_> = fake
+            .sent
+            .iter()
+            .filter(first)
+            .map(|sent| &sent.url)
+            .collect();
+        let windows: BTreeSet<_> = firsts.iter().map(ToString::to_string).collect();
+        assert_eq!(firsts.len(), windows.len() + 1, "{code}: one of them twice");
+    }
 }
 
 #[test]

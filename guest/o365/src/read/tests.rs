@@ -66,7 +66,7 @@ fn a_blob_becomes_events() {
     let sent = fake.sent[0].url.to_string();
     assert_eq!(sent, format!("{URI}?PublisherIdentifier={TENANT}"));
     let (_, _, entry) = fake.output.batches[0].events().next().expect("three");
-    assert_eq!(crate::time::show(entry.time), "2026-01-10T08:41:07Z");
+    assert_eq!(time::show(entry.time), "2026-01-10T08:41:07Z");
     assert_eq!(fake.count("records_read"), 3);
     assert_eq!(fake.count("tenant_mismatch"), 0);
 }
@@ -384,6 +384,67 @@ fn a_missing_blob_is_looked_for_before_it_is_lost() {
     assert!(is_retry(&result), "not known: {result:?}");
     let (fake, result) = missing_with(&element(&format!("{URI}fresh")), false);
     assert_eq!((result, fake.output.ids()), (Ok(()), vec!["a".to_owned()]));
+}
+
+/// A split that expired by our clock an hour ago; what its service says, and when it says that it is.
+fn read_expired(answer: Answer, date: &str) -> Result<(), Failure> {
+    let mut fake = Fake::new();
+    fake.clock.now.set(NOW + 7 * DAY);
+    let config = config(r#""profile":"raw","attempt":9"#);
+    let answer = if date.is_empty() {
+        answer
+    } else {
+        answer.with("date", date)
+    };
+    fake.call(
+        |_, _| Ok(answer.clone()),
+        |world| read(world, &config, STREAM, &split_at(URI), limits()),
+    )
+}
+
+#[test]
+fn what_cannot_be_had_is_lost_when_both_clocks_say_that_it_has_expired() {
+    let (later, earlier) = (
+        "Sat, 17 Jan 2026 09:00:30 GMT",
+        "Fri, 16 Jan 2026 09:00:30 GMT",
+    );
+    let cut = body(&["a", "b"]).replace("}]", "");
+    for answer in [
+        Answer::new(500, ""),
+        Answer::new(404, ""),
+        Answer::new(200, "<html>"),
+        Answer::new(200, &cut),
+    ] {
+        let lost = read_expired(answer.clone(), later);
+        let Err(Failure::SplitLost(reason)) = lost else {
+            panic!("{lost:?}")
+        };
+        assert!(reason.contains("it expired at 2026-01-17"), "{reason}");
+        // Our clock may be the one that is wrong.
+        let kept = read_expired(answer.clone(), earlier);
+        assert!(is_retry(&kept), "{kept:?}");
+        // Without another there is only ours.
+        let lost = read_expired(answer, "");
+        assert!(matches!(lost, Err(Failure::SplitLost(_))), "{lost:?}");
+    }
+    // What is still there is taken, and what only a person or time can change waits for them.
+    assert_eq!(read_expired(Answer::new(200, &body(&["a"])), later), Ok(()));
+    let denied = read_expired(Answer::new(403, ""), later);
+    assert!(
+        matches!(denied, Err(Failure::Unauthorised(_))),
+        "{denied:?}"
+    );
+    let busy = read_expired(Answer::new(429, ""), later);
+    assert!(
+        matches!(
+            busy,
+            Err(Failure::Retry {
+                affects: Scope::Tenant,
+                ..
+            })
+        ),
+        "{busy:?}"
+    );
 }
 
 #[test]

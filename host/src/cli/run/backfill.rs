@@ -78,6 +78,8 @@ impl Backfill {
             pipeline = %config.name, since, until,
             "backfill; if it is stopped, the same times continue it"
         );
+        // Whoever runs the collector beside it asks that one.
+        config.api = None;
         config.state_dir = config.state_dir.join("backfill").join(folder(range));
         config.name = format!("{}.backfill-{}", config.name, folder(range));
         Ok(())
@@ -100,6 +102,7 @@ fn sink(path: &Path) -> Sink {
     Sink {
         name: name.into(),
         place: crate::config::Place::default(),
+        when: None,
         kind,
     }
 }

@@ -114,7 +114,7 @@ pub struct Sample {
 /// What a sample always keeps, checked.
 #[derive(Clone, Debug)]
 pub enum Exclude {
-    /// What this filter would drop.
+    /// What this filter keeps.
     Fields(Filter),
     /// What this condition holds for.
     Condition(Arc<Script>),
@@ -156,7 +156,7 @@ impl SampleSection {
         let exclude = self.exclude.as_ref().and_then(|exclude| match exclude {
             Value::Object(map) if map.get("type").is_none_or(|kind| kind != "vrl") => {
                 Some(Exclude::Fields(Filter {
-                    keep: false,
+                    keep: true,
                     fields: check_fields(scope, &at, "exclude", map),
                 }))
             }

@@ -23,7 +23,7 @@ use crate::ledger::Split;
 use crate::ledger::memory::MemoryLedger;
 use crate::line::{Line, Parts};
 use crate::metrics::lag::StreamLag;
-use crate::sink::{Sink, Written};
+use crate::sink::{Outlet, Sink, Written};
 use crate::source::{Discovery, Failure, Next, Output, Source, Stream};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -207,7 +207,7 @@ impl Run {
         let parts = Parts {
             ledger: ledger.clone(),
             stages: Vec::new(),
-            sinks: vec![Box::new(Valve(down.clone()))],
+            sinks: vec![Outlet::ordered(Valve(down.clone()))],
             dead_letter: DeadLetters::new(folder.path(), "judged", clock.clone()),
             clock: clock.clone(),
         };

@@ -17,7 +17,7 @@ use crate::event::{Batch, Event, Identity};
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::{Split, StreamStatus};
 use crate::line::Parts;
-use crate::sink::{Sink, Written};
+use crate::sink::{Outlet, Sink, Written};
 use crate::source::{Discovery, Next, Output, Stream};
 
 /// Splits that a source finds, once.
@@ -176,7 +176,7 @@ impl Case {
         let parts = Parts {
             ledger: ledger.clone(),
             stages: Vec::new(),
-            sinks: vec![Box::new(kept.clone())],
+            sinks: vec![Outlet::ordered(kept.clone())],
             dead_letter: DeadLetters::new(folder.path(), "test", clock.clone()),
             clock: clock.clone(),
         };

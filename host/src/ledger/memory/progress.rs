@@ -1,7 +1,7 @@
 //! How far a stream is, by walking through all of its splits.
 
 use super::{Entry, Phase, Stream};
-use crate::ledger::progress::{Front, Progress};
+use crate::ledger::progress::{Backlog, Front, Progress};
 
 impl Stream {
     pub(super) fn progress(&self) -> Progress {
@@ -21,6 +21,13 @@ impl Stream {
             oldest: front(created, self.oldest_moved_ms),
             expiring: front(expires(false), self.expiring_moved_ms),
             quarantine_expires_ms: expires(true).map(|(_, expires_ms)| expires_ms).min(),
+        }
+    }
+
+    pub(super) fn backlog(&self) -> Backlog {
+        Backlog {
+            pending: self.pending(false).count() as u64,
+            quarantined: self.pending(true).count() as u64,
         }
     }
 

@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, Row};
 
-use super::read::{signed, stream_key};
+use super::read::{count, signed, stream_key};
 use crate::event::StreamKey;
 use crate::ledger::Trouble;
-use crate::ledger::progress::{Front, Progress};
+use crate::ledger::progress::{Backlog, Front, Progress};
 use crate::metrics::lag::{self, Parts};
 
 /// How far every stream is.
@@ -46,6 +46,27 @@ pub(super) fn progress(db: &Connection) -> rusqlite::Result<Vec<(StreamKey, Prog
             quarantine_expires_ms: row.get(17)?,
         };
         Ok((stream_key(row, 0)?, progress))
+    })?;
+    rows.collect()
+}
+
+/// Walks through the index of what is not delivered, and through nothing else.
+pub(super) const BACKLOG: &str = "
+SELECT tenant, stream.stream, all_splits, quarantined FROM
+(SELECT stream AS id, count(*) AS all_splits, sum(quarantined) AS quarantined
+ FROM split INDEXED BY split_pending WHERE settled_ms IS NULL GROUP BY stream)
+JOIN stream USING (id) ORDER BY tenant, stream.stream";
+
+/// How much of every stream is not delivered.
+pub(super) fn backlog(db: &Connection) -> rusqlite::Result<Vec<(StreamKey, Backlog)>> {
+    let mut select = db.prepare_cached(BACKLOG)?;
+    let rows = select.query_map([], |row| {
+        let quarantined = count(row, 3)?;
+        let backlog = Backlog {
+            pending: count(row, 2)?.saturating_sub(quarantined),
+            quarantined,
+        };
+        Ok((stream_key(row, 0)?, backlog))
     })?;
     rows.collect()
 }

@@ -676,9 +676,10 @@ async fn act(ledger: &dyn Ledger, action: &Do, now_ms: i64) -> String {
 
 async fn view(ledger: &dyn Ledger) -> String {
     let mut view = format!(
-        "{:?} {:?} {:?} {:?}",
+        "{:?} {:?} {:?} {:?} {:?}",
         ledger.streams().await,
         ledger.progress().await,
+        ledger.backlog().await,
         ledger.losses(99).await,
         ledger.quarantine(99).await
     );

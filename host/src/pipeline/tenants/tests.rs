@@ -3,6 +3,7 @@
 use tempfile::TempDir;
 
 use super::*;
+use crate::metrics::requests::Outcome;
 use crate::pipeline::Runtime;
 use crate::secret::Redactor;
 
@@ -104,6 +105,35 @@ async fn the_engine_is_told_what_differs_and_nothing_else() {
     let files = [("a.yaml", PLAIN), ("b.yaml", &commented), ("c.yaml", "")];
     assert_eq!(case.look(&files, false).await, ["remove c", "put a"]);
     assert_eq!(case.tenants.tally.sums(), (2, 0));
+}
+
+#[tokio::test]
+async fn requests_of_a_changed_tenant_are_carried_on_and_end_with_it() {
+    let mut case = Case::new(&[("a.yaml", PLAIN), ("b.yaml", PLAIN)]).await;
+    let tally = case.tenants.tally();
+    let send = || tally.tenants()[0].source.egress().count(Outcome::Throttled);
+    let shown = || {
+        let tenants = tally.tenants().into_iter();
+        let shown = tenants.map(|tenant| (tenant.id.to_string(), tenant.requests.0[2]));
+        shown.collect::<Vec<_>>()
+    };
+    send();
+    send();
+    assert_eq!(shown(), [("a".into(), 2), ("b".into(), 0)]);
+    let before = tally.tenants().remove(0).source;
+    let narrow = format!("{PLAIN}limits: {{ in_flight: 2 }}\n");
+    assert_eq!(case.look(&[("a.yaml", &narrow)], false).await, ["put a"]);
+    send();
+    // While the one before drains, and after.
+    assert_eq!(shown(), [("a".into(), 3), ("b".into(), 0)]);
+    before.egress().count(Outcome::Throttled);
+    assert_eq!(shown(), [("a".into(), 4), ("b".into(), 0)]);
+    drop(before);
+    assert_eq!(shown(), [("a".into(), 4), ("b".into(), 0)]);
+    assert_eq!(case.look(&[("a.yaml", "")], false).await, ["remove a"]);
+    assert_eq!(shown(), [("b".into(), 0)]);
+    assert_eq!(case.look(&[("a.yaml", PLAIN)], false).await, ["put a"]);
+    assert_eq!(shown(), [("a".into(), 0), ("b".into(), 0)]);
 }
 
 #[tokio::test]

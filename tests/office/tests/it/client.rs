@@ -162,8 +162,8 @@ impl Client {
             let query = format!("{}&{window}", content_type(kind));
             let mut url = format!("{root}/activity/feed/subscriptions/content?{query}");
             while visited.insert(url.clone()) {
-                let (reply, page) = self.persist("GET", &url);
-                let foreign = |d: &Value| !self.own(d["contentUri"].as_str().unwrap());
+                let (reply, page) = self.persist("GET", &with_window(&url, &window));
+                let foreign = |d: &Value| !d["contentUri"].as_str().is_some_and(|u| self.own(u));
                 if page.iter().any(foreign) {
                     continue 'window;
                 }
@@ -251,6 +251,14 @@ pub fn stamp(ms: i64) -> String {
         month + 1,
         day + 1
     )
+}
+
+/// A page URL that has lost its window gets it back.
+fn with_window(url: &str, window: &str) -> String {
+    if url.to_lowercase().contains("starttime=") {
+        return url.to_owned();
+    }
+    format!("{url}&{window}")
 }
 
 pub fn next_page(reply: &Reply) -> Option<String> {

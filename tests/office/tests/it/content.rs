@@ -231,3 +231,24 @@ fn a_pool_is_repeated_under_fresh_ids_when_asked() {
     assert_eq!(verdict.owed, 3 * 10 * 2);
     assert_eq!(done.events.iter().filter(|(_, id)| id == "a").count(), 1);
 }
+
+#[test]
+fn blobs_can_differ_in_size() {
+    let builder = Office::builder(4).content_types(&[KIND]).blobs(100);
+    let builder = builder.up_to_events_per_blob(40).page_size(200);
+    let mut client = Client::new(builder.subscribed());
+    let mut sizes: std::collections::BTreeMap<usize, u32> = std::collections::BTreeMap::new();
+    let mut done = Delivered::default();
+    client.collect(&[KIND], &mut done);
+    for descriptor in client.list(KIND, NOON - DAY_MS, NOON) {
+        let blob = client.fetch(descriptor["contentUri"].as_str().unwrap());
+        *sizes.entry(blob.len()).or_default() += 1;
+    }
+    assert!(
+        sizes[&0] >= 3 && sizes[&1] >= 3 && sizes.len() > 20,
+        "{sizes:?}"
+    );
+    assert!(sizes.keys().all(|size| *size <= 40), "{sizes:?}");
+    let verdict = client.office.oracle(client.now).check(done.events);
+    assert!(verdict.is_clean() && verdict.owed > 1_000, "{verdict:?}");
+}

@@ -87,6 +87,14 @@ fn each_transport_fault_has_its_plan() {
 }
 
 #[test]
+fn a_body_can_come_byte_by_byte() {
+    let mut client = client(Faults::none().with(Fault::Trickle, 1.0));
+    client.office.faults_mut().trickle = (1, 1_000);
+    let uri = uri(&mut client);
+    assert_eq!(client.call("GET", &uri).transport.trickle, Some((1, 1_000)));
+}
+
+#[test]
 fn some_faults_leave_the_content_as_it_is() {
     let plain = fetched(Fault::Close).content.into_bytes();
     assert_eq!(
@@ -107,6 +115,10 @@ fn some_faults_leave_the_content_as_it_is() {
         plain,
         "only for those who accept it"
     );
+    let packed = fetched(Fault::UnaskedGzip);
+    assert_eq!(packed.find_header("content-encoding"), Some("gzip"));
+    let packed = packed.content.into_bytes();
+    assert!(packed.starts_with(&[0x1f, 0x8b]) && packed.len() > plain.len());
 }
 
 #[test]

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sluicegate_office::{
-    Builder, ContentType, DAY_MS, Fault, Faults, HOUR_MS, Late, Office, Order, Reply, Windows,
+    Builder, ContentType, DAY_MS, Fault, Faults, HOUR_MS, Late, Office, Order, Paging, Reply,
+    Windows,
 };
 
 use crate::client::{Client, NOON, code, content_type, json, next_page, stamp, window};
@@ -380,4 +381,142 @@ fn the_header_is_spelled_in_changing_ways() {
     }
     names.retain(|name| name.to_lowercase().starts_with("nextpage"));
     assert!(names.len() >= 4, "{names:?}");
+}
+
+#[test]
+fn the_older_wording_has_another_code() {
+    let mut faults = Faults::none();
+    faults.windows = Windows::Older;
+    let mut client = client(faults);
+    for query in [window(NOON, NOON), format!("startTime={}", stamp(NOON))] {
+        let body = json(ask(&mut client, &query));
+        assert_eq!(body["error"]["code"], "AF20030");
+        let text = body["error"]["message"].as_str().unwrap();
+        assert!(
+            !text.contains("StartTime:") && !text.contains("prior"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn blobs_that_appear_between_two_pages_come_later_or_not_in_this_pass() {
+    let second_page = |paging: Paging| {
+        let mut faults = Faults::none();
+        faults.paging = paging;
+        let later = office().blobs(20).later(100, Duration::from_mins(10));
+        let mut client = Client::new(later.page_size(10).faults(faults));
+        let reply = ask(&mut client, &window(NOON - HOUR_MS * 23, NOON + HOUR_MS));
+        client.now += 20 * 60_000;
+        let mut seen = page_ids(reply.clone()).len();
+        let mut reply = reply;
+        while let Some(url) = next_page(&reply) {
+            reply = client.call("GET", &url);
+            seen += page_ids(reply.clone()).len();
+        }
+        let again = client.list(KIND, NOON - HOUR_MS * 23, NOON + HOUR_MS);
+        (seen, again.len())
+    };
+    let (seen, all) = second_page(Paging::Live);
+    assert_eq!(seen, all, "they sort behind the first page");
+    let (seen, all) = second_page(Paging::Snapshot);
+    assert!((18..=20).contains(&seen) && all >= 118, "{seen} of {all}");
+}
+
+#[test]
+fn a_page_url_can_lose_its_window() {
+    let mut client = client(Faults::none().with(Fault::BarePage, 1.0));
+    let wanted = window(NOON - DAY_MS, NOON);
+    let reply = ask(&mut client, &wanted);
+    let url = next_page(&reply).unwrap();
+    assert!(!url.contains("time="), "{url}");
+    assert_eq!(
+        code(client.call("GET", &url)),
+        "AF20031",
+        "as it is, it leads nowhere"
+    );
+    let reply = client.call("GET", &format!("{url}&{wanted}"));
+    assert_eq!(page_ids(reply).len(), 20);
+}
+
+#[test]
+fn a_page_can_be_anything_but_a_list() {
+    let mut client = client(Faults::none().with(Fault::BadPage, 1.0));
+    let mut bodies = HashSet::new();
+    for _ in 0..60 {
+        let reply = ask(&mut client, &window(NOON - DAY_MS, NOON));
+        assert_eq!(reply.status, 200);
+        let bytes = reply.content.into_bytes();
+        assert!(serde_json::from_slice::<Vec<Value>>(&bytes).is_err());
+        bodies.insert(bytes);
+    }
+    assert!(bodies.len() >= 6, "{bodies:?}");
+}
+
+#[test]
+fn an_element_can_be_no_description() {
+    let mut client = client(Faults::none().with(Fault::BadItem, 1.0));
+    let page = json(ask(&mut client, &window(NOON - DAY_MS, NOON)));
+    let page = page.as_array().unwrap();
+    assert_eq!(page.len(), 20, "it stands in the place of a blob");
+    assert!(page[0]["contentUri"].as_str().is_none(), "{}", page[0]);
+    assert!(page[1]["contentUri"].is_string());
+}
+
+#[test]
+fn a_blob_can_be_listed_again_hours_later() {
+    let count = |faults: Faults| {
+        let mut client = Client::new(office().span(Duration::from_hours(1)).faults(faults));
+        client.now = NOON + 6 * HOUR_MS;
+        client.forget_token();
+        client
+            .list(KIND, NOON + 4 * HOUR_MS, NOON + 5 * HOUR_MS)
+            .len()
+    };
+    assert_eq!(count(Faults::none()), 0);
+    assert_eq!(count(Faults::none().with(Fault::ListedLater, 1.0)), 50);
+}
+
+#[test]
+fn records_can_be_grouped_anew_in_a_window_that_was_listed() {
+    let builder = Office::builder(9)
+        .content_types(&[KIND])
+        .blobs(30)
+        .page_size(7);
+    let faults = Faults::none().with(Fault::Regrouped, 0.5);
+    let span = Duration::from_mins(30);
+    let mut client = Client::new(builder.span(span).subscribed().faults(faults));
+    let list = |client: &mut Client| client.list(KIND, NOON - HOUR_MS, NOON);
+    let before = list(&mut client);
+    assert_eq!(before.len(), 30);
+    client.now = NOON + HOUR_MS;
+    client.forget_token();
+    let after = list(&mut client);
+    assert!((38..52).contains(&after.len()), "{}", after.len());
+    let known: HashSet<_> = ids(&before).into_iter().collect();
+    let mut fresh = 0;
+    let mut records = HashSet::new();
+    for descriptor in &after {
+        fresh += usize::from(!known.contains(descriptor["contentId"].as_str().unwrap()));
+        let blob = client.fetch(descriptor["contentUri"].as_str().unwrap());
+        records.extend(blob.iter().map(|r| r["Id"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(
+        after.len() + fresh / 2,
+        30 + fresh,
+        "two for each that is gone"
+    );
+    assert_eq!(records.len(), 30 * 50, "together they hold what there was");
+    // The ids of before can still be fetched.
+    let first = before[0]["contentUri"].as_str().unwrap();
+    assert_eq!(client.fetch(first).len(), 50);
+}
+
+#[test]
+fn several_blobs_come_in_one_second() {
+    let mut client = Client::new(office().span(Duration::from_secs(10)));
+    let all = client.list(KIND, NOON - HOUR_MS, NOON);
+    let second = |d: &Value| d["contentCreated"].as_str().unwrap()[..19].to_owned();
+    let seconds: HashSet<_> = all.iter().map(second).collect();
+    assert!(all.len() == 50 && seconds.len() <= 11, "{}", seconds.len());
 }

@@ -10,6 +10,7 @@ mod client;
 mod content;
 mod faults;
 mod listing;
+mod script;
 mod server;
 mod subscriptions;
 mod tokens;

@@ -309,6 +309,89 @@ fn the_control_plane_judges_deliveries() {
 }
 
 #[test]
+fn the_control_plane_takes_scripts() {
+    with_server(Faults::none(), |server, tongue| {
+        let address = server.control_url.strip_prefix("http://").unwrap();
+        let control = Tongue {
+            address: address.to_owned(),
+            token: String::new(),
+            blob: String::new(),
+        };
+        let script = r#"{"operation":"blob","tenant":0,"content_type":"Audit.Exchange","times":1,
+            "status":429,"headers":{"Retry-After":"3"},"body":"slow down"}"#;
+        let (_, answer) = control.say("POST /_mock/script", script);
+        assert_eq!(answer, r#"{"script":0}"#);
+        let (head, body, _) = tongue.fetch();
+        assert!(
+            head.starts_with("http/1.1 429 ") && head.contains("retry-after: 3"),
+            "{head}"
+        );
+        assert_eq!(body, "slow down");
+        control.say(
+            "POST /_mock/script",
+            r#"{"operation":"blob","fault":"length-long"}"#,
+        );
+        let (head, body, _) = tongue.fetch();
+        assert!(length(&head).unwrap() > body.len());
+        for bad in [
+            "",
+            "{}",
+            r#"{"operation":"blob"}"#,
+            r#"{"operation":"x","status":200}"#,
+        ] {
+            let (head, _) = control.say("POST /_mock/script", bad);
+            assert!(head.starts_with("http/1.1 400 "), "{bad}: {head}");
+        }
+    });
+}
+
+/// Sends requests on one HTTP/2 connection until it refuses more; gives how many were answered.
+async fn http2(server: &Server, path: &str) -> u32 {
+    let address = server.resource_url.strip_prefix("http://").unwrap();
+    let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let io = hyper_util::rt::TokioIo::new(stream);
+    let executor = hyper_util::rt::TokioExecutor::new();
+    let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io)
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let mut answered = 0;
+    while answered < 3 {
+        let request = hyper::Request::get(format!("{}{path}", server.resource_url))
+            .body(http_body_util::Empty::<bytes::Bytes>::new())
+            .unwrap();
+        let Ok(response) = sender.send_request(request).await else {
+            break;
+        };
+        assert_eq!(response.version(), hyper::Version::HTTP_2);
+        let _ = http_body_util::BodyExt::collect(response.into_body())
+            .await
+            .unwrap();
+        answered += 1;
+        if server.office(|office, _| office.faults_mut().rate(Fault::Close)) > 0.0 {
+            // What the server says goodbye with has come when its side has ended.
+            connection.await.unwrap().unwrap();
+            break;
+        }
+    }
+    answered
+}
+
+#[test]
+fn a_connection_of_http_2_is_left_with_goaway() {
+    for (rate, answered) in [(0.0, 3), (1.0, 1)] {
+        with_server(Faults::none().with(Fault::Close, rate), |server, tongue| {
+            let path = tongue.blob.strip_prefix("GET ").unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let seen = runtime.unwrap().block_on(http2(server, path));
+            assert_eq!(seen, answered);
+        });
+    }
+}
+
+#[test]
 fn a_stop_lets_requests_end_and_takes_no_more() {
     let mut faults = Faults::none().with(Fault::SlowHeaders, 1.0);
     faults.slow_ms = 100;

@@ -124,6 +124,63 @@ fn without_history_a_subscription_begins_at_its_start() {
 }
 
 #[test]
+fn the_first_content_can_take_hours_to_appear() {
+    let mut faults = Faults::none();
+    faults.first_blob_delay_ms = 12 * HOUR_MS;
+    let mut client = Client::new(Office::builder(2).faults(faults));
+    client.subscribe(&[EXCHANGE]);
+    let from = NOON - 24 * HOUR_MS;
+    assert!(client.list(EXCHANGE, from, NOON).is_empty());
+    assert_eq!(client.office.oracle(client.now).owed(), 0);
+    client.now += 12 * HOUR_MS;
+    client.forget_token();
+    assert_eq!(client.list(EXCHANGE, from, NOON).len(), 20);
+    assert_eq!(client.office.oracle(client.now).owed(), 1_000);
+    // It is the first start that takes so long, not another one behind a stop.
+    client.office.tenant_mut(0).disable(EXCHANGE);
+    client.now += HOUR_MS;
+    client.forget_token();
+    assert_eq!(start(&mut client, EXCHANGE).status, 200);
+    assert_eq!(client.list(EXCHANGE, from, NOON).len(), 20);
+}
+
+#[test]
+fn a_stop_is_counted_and_ends_the_subscription() {
+    let mut client = Client::new(Office::builder(2).subscribed());
+    assert!(client.office.tenants()[0].is_subscribed(EXCHANGE));
+    let stop = content_type(EXCHANGE);
+    assert_eq!(client.api("POST", "subscriptions/stop", &stop).status, 200);
+    assert!(!client.office.tenants()[0].is_subscribed(EXCHANGE));
+    assert_eq!(
+        code(client.api("POST", "subscriptions/stop", &stop)),
+        "AF20022"
+    );
+    assert_eq!(client.office.stats().stop_requests, 2);
+}
+
+#[test]
+fn a_permission_that_is_taken_away_closes_listings_and_blobs() {
+    let mut client = Client::new(Office::builder(2).subscribed());
+    let list = client.list(EXCHANGE, NOON - 24 * HOUR_MS, NOON);
+    let uri = list[0]["contentUri"].as_str().unwrap().to_owned();
+    let roles = std::mem::take(&mut client.office.tenant_mut(0).roles);
+    assert_eq!(
+        client.call("GET", &uri).status,
+        200,
+        "the token says otherwise yet"
+    );
+    client.forget_token();
+    let refusal = client.call("GET", &uri);
+    assert_eq!((refusal.status, code(refusal)), (401, "AF10001".to_owned()));
+    assert_eq!(code(listing(&mut client, EXCHANGE)), "AF10001");
+    client.office.tenant_mut(0).roles = roles;
+    client.forget_token();
+    assert_eq!(client.call("GET", &uri).status, 200);
+    client.office.tenant_mut(0).denied.push(EXCHANGE);
+    assert_eq!(code(client.call("GET", &uri)), "AF10001");
+}
+
+#[test]
 fn before_auditing_takes_effect_there_is_no_such_tenant() {
     let mut client = Client::new(Office::builder(2));
     client.office.tenant_mut(0).auditing_from_ms = NOON + HOUR_MS;

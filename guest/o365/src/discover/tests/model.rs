@@ -20,6 +20,12 @@ pub(super) struct Blob {
 pub(super) struct Office {
     pub(super) blobs: Vec<Blob>,
     pub(super) enabled: bool,
+    /// Somebody disabled the subscription; a start enables it.
+    pub(super) disabled: bool,
+    /// What starts are answered instead of being done.
+    pub(super) refuse_start: Option<Answer>,
+    /// So many stops fail.
+    pub(super) refuse_stops: u32,
     pub(super) page: usize,
     /// The service's clock minus the machine's.
     pub(super) skew: i64,
@@ -39,6 +45,9 @@ impl Office {
         Self {
             blobs: Vec::new(),
             enabled: true,
+            disabled: false,
+            refuse_start: None,
+            refuse_stops: 0,
             page: 3,
             skew: 0,
             dated: true,
@@ -78,13 +87,20 @@ impl Office {
             };
         }
         let answer = if request.url.path.contains("/subscriptions/list") {
-            Answer::new(200, if self.enabled { LISTED } else { "[]" })
+            Answer::new(200, self.list())
         } else if request.url.path.contains("/subscriptions/start") {
             assert_eq!(request.method, Method::Post);
             self.starts.push(now);
-            self.enabled = true;
+            if let Some(refusal) = &self.refuse_start {
+                return Ok(refusal.clone());
+            }
+            (self.enabled, self.disabled) = (true, false);
             Answer::new(200, "{}")
         } else if request.url.path.contains("/subscriptions/stop") {
+            if self.refuse_stops > 0 {
+                self.refuse_stops -= 1;
+                return Ok(Answer::new(500, ""));
+            }
             self.stops.push(
                 parameter(request, "contentType")
                     .expect("a type")
@@ -104,11 +120,23 @@ impl Office {
         ))
     }
 
+    fn list(&self) -> &'static str {
+        match (self.enabled, self.disabled) {
+            (_, true) => r#"[{"contentType":"Audit.Exchange","status":"disabled"}]"#,
+            (true, _) if self.stops.is_empty() => LISTED,
+            (true, _) => r#"[{"contentType":"Audit.Exchange","status":"enabled"}]"#,
+            (false, _) => "[]",
+        }
+    }
+
     pub(super) fn content(&mut self, request: &Request, now: Timestamp) -> Answer {
         let time = |name| parse(parameter(request, name).expect("a window")).expect("a time");
         let (start, end) = (time("startTime"), time("endTime"));
         assert!(start < end && end - start <= DAY, "{}", request.url);
         assert!(start % MINUTE == 0 && end % MINUTE == 0, "{}", request.url);
+        if self.disabled {
+            return Answer::new(400, r#"{"error":{"code":"AF20023","message":"disabled"}}"#);
+        }
         if !self.enabled {
             return Answer::new(400, r#"{"error":{"code":"AF20022","message":"none"}}"#);
         }

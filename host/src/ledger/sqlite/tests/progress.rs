@@ -1,7 +1,7 @@
 //! How far streams are, when they move, how late their splits were; and all of that in a ledger of an earlier version.
 
 use super::*;
-use crate::ledger::progress::{Front, Progress};
+use crate::ledger::progress::{Backlog, Front, Progress};
 use crate::ledger::sqlite::view::LedgerView;
 
 /// The tables of version 2, as that version made them.
@@ -100,6 +100,45 @@ async fn deliver(ledger: &SqliteLedger, ids: &[&str], now_ms: i64) {
         ..Commit::default()
     };
     ledger.commit(commit, now_ms).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_backlog_is_what_is_not_delivered_and_costs_nothing_for_the_rest() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(&directory);
+    let splits = ["one", "two", "three", "four"].map(|id| split(id, 10, Some(900)));
+    ledger
+        .discovered(&stream(), found(splits.to_vec()), 100)
+        .await
+        .unwrap();
+    deliver(&ledger, &["one"], 200).await;
+    let taken = ledger.take(&stream(), 2, 0, 300).await.unwrap();
+    let aside = Setback::Quarantine {
+        not_before_ms: 400,
+        reason: "broken".into(),
+    };
+    let broken = key(&taken[0].split.id);
+    ledger.setback(&broken, aside, 300).await.unwrap();
+    // One waits, one is being read, one is set aside.
+    let backlog = Backlog {
+        pending: 2,
+        quarantined: 1,
+    };
+    assert_eq!(ledger.backlog().await.unwrap(), [(stream(), backlog)]);
+    let db = ledger.home.open_reader().unwrap();
+    let mut plan = db
+        .prepare(&format!(
+            "EXPLAIN QUERY PLAN {}",
+            crate::ledger::sqlite::progress::BACKLOG
+        ))
+        .unwrap();
+    let steps = plan.query_map([], |row| row.get::<_, String>(3)).unwrap();
+    let steps: Vec<String> = steps.map(Result::unwrap).collect();
+    let of_splits: Vec<_> = steps.iter().filter(|step| step.contains("split")).collect();
+    assert_eq!(of_splits.len(), 1, "{steps:?}");
+    assert!(of_splits[0].contains("INDEX split_pending"), "{steps:?}");
+    deliver(&ledger, &["two", "three", "four"], 500).await;
+    assert_eq!(ledger.backlog().await.unwrap(), []);
 }
 
 #[tokio::test]

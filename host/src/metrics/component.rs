@@ -1,0 +1,232 @@
+//! What passes through each stage and each sink of a line.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::streams::Streams;
+
+/// The counters of a line.
+#[derive(Debug, Default)]
+pub struct Meters {
+    /// Of each stream.
+    pub streams: Streams,
+    /// Of each stage, in order.
+    pub stages: Vec<StageMeter>,
+    /// Of each sink, in order.
+    pub sinks: Vec<SinkMeter>,
+}
+
+/// The counters of a stage. They count what it did, also when a crash makes it do that again.
+#[derive(Debug, Default)]
+pub struct StageMeter {
+    /// Its kind, such as `filter`.
+    pub kind: &'static str,
+    received: AtomicU64,
+    sent: AtomicU64,
+    dropped: AtomicU64,
+    rejected: AtomicU64,
+}
+
+/// What a stage did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StageCounts {
+    /// Events that came in.
+    pub received: u64,
+    /// Events that went on.
+    pub sent: u64,
+    /// Events left out on purpose.
+    pub dropped: u64,
+    /// Events that it could not handle.
+    pub rejected: u64,
+}
+
+impl StageMeter {
+    /// The meter of a stage of this kind.
+    pub fn new(kind: &'static str) -> Self {
+        Self {
+            kind,
+            ..Self::default()
+        }
+    }
+
+    /// Counts a batch.
+    pub fn add(&self, batch: StageCounts) {
+        self.received.fetch_add(batch.received, Ordering::Relaxed);
+        self.sent.fetch_add(batch.sent, Ordering::Relaxed);
+        self.dropped.fetch_add(batch.dropped, Ordering::Relaxed);
+        self.rejected.fetch_add(batch.rejected, Ordering::Relaxed);
+    }
+
+    /// What it did so far.
+    pub fn counts(&self) -> StageCounts {
+        StageCounts {
+            received: self.received.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
+            dropped: self.dropped.load(Ordering::Relaxed),
+            rejected: self.rejected.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A batch on its way to a sink.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// How many events.
+    pub events: u64,
+    /// Bytes of their bodies.
+    pub bytes: u64,
+}
+
+impl Load {
+    fn less(self, other: Self) -> Self {
+        Self {
+            events: self.events.saturating_sub(other.events),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
+}
+
+/// The counters of a sink: accepted by the line for it, acknowledged by it, refused by it.
+#[derive(Debug, Default)]
+pub struct SinkMeter {
+    /// Its name in the pipeline.
+    pub name: String,
+    accepted: Counter,
+    acknowledged: Counter,
+    refused: Counter,
+    /// Since when everything waits for this sink, if it does.
+    waiting: Mutex<Option<Instant>>,
+}
+
+#[derive(Debug, Default)]
+struct Counter {
+    events: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Counter {
+    fn add(&self, load: Load) {
+        self.events.fetch_add(load.events, Ordering::Relaxed);
+        self.bytes.fetch_add(load.bytes, Ordering::Relaxed);
+    }
+
+    fn load(&self) -> Load {
+        Load {
+            events: self.events.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// What a sink did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SinkCounts {
+    /// What was handed to it.
+    pub accepted: Load,
+    /// What is settled, refused events included.
+    pub acknowledged: Load,
+    /// Events that no retry can deliver there.
+    pub refused: Load,
+    /// For how long everything has been waiting for it.
+    pub waiting: Option<Duration>,
+}
+
+impl SinkCounts {
+    /// What the sink has.
+    pub fn sent(&self) -> Load {
+        self.acknowledged.less(self.refused)
+    }
+
+    /// What was handed to it and is not settled.
+    pub fn pending(&self) -> Load {
+        self.accepted.less(self.acknowledged)
+    }
+}
+
+impl SinkMeter {
+    /// The meter of a sink.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..Self::default()
+        }
+    }
+
+    /// A batch is handed to the sink.
+    pub fn accepted(&self, load: Load) {
+        self.accepted.add(load);
+    }
+
+    /// The sink has settled a batch, of which it refused a part.
+    pub fn acknowledged(&self, load: Load, refused: Load) {
+        self.acknowledged.add(load);
+        self.refused.add(refused);
+    }
+
+    /// Everything waits for this sink's acknowledgement from now until the guard is dropped.
+    pub fn wait(&self) -> Waiting<'_> {
+        self.set(Some(Instant::now()));
+        Waiting(self)
+    }
+
+    /// What it did so far.
+    pub fn counts(&self) -> SinkCounts {
+        // Acknowledged first: what is settled meanwhile then never exceeds what was accepted.
+        let acknowledged = self.acknowledged.load();
+        let waiting = *self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        SinkCounts {
+            acknowledged,
+            refused: self.refused.load(),
+            accepted: self.accepted.load(),
+            waiting: waiting.map(|since| since.elapsed()),
+        }
+    }
+
+    fn set(&self, since: Option<Instant>) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+}
+
+/// While this lives, everything waits for a sink.
+#[derive(Debug)]
+pub struct Waiting<'a>(&'a SinkMeter);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.set(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sink_that_takes_nothing_is_waited_for_until_it_does() {
+        let meter = SinkMeter::new("file");
+        let load = Load {
+            events: 10,
+            bytes: 1_000,
+        };
+        meter.accepted(load);
+        assert_eq!(meter.counts().waiting, None);
+        let waiting = meter.wait();
+        tokio::time::advance(Duration::from_secs(90)).await;
+        let counts = meter.counts();
+        assert_eq!(counts.waiting, Some(Duration::from_secs(90)));
+        assert_eq!((counts.sent().events, counts.pending()), (0, load));
+        drop(waiting);
+        let refused = Load {
+            events: 3,
+            bytes: 400,
+        };
+        meter.acknowledged(load, refused);
+        let counts = meter.counts();
+        assert_eq!(counts.waiting, None);
+        assert_eq!((counts.sent().events, counts.sent().bytes), (7, 600));
+        assert_eq!(counts.pending(), Load::default());
+    }
+}
