@@ -38,7 +38,7 @@ pub use limits::Limits;
 pub use report::Place;
 pub use sink::{Sink, SinkKind};
 pub use source::{Grants, PluginRef, Source};
-pub use stage::{Exclude, Filter, Redact, RedactWith, Remap, Sample, Stage, StageKind};
+pub use stage::{Condition, Filter, Redact, RedactWith, Remap, Sample, Stage, StageKind};
 pub use tenants::{Directory, Tenant};
 
 use check::Scope;

@@ -28,7 +28,7 @@ use crate::ledger::sqlite::SqliteLedger;
 use crate::limiter::GlobalLimiter;
 use crate::line::{Line, Parts};
 use crate::plugin::{self, PluginSource};
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Limits, Sandbox};
 use crate::secret::{Redactor, SecretRef};
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::file::FileSink;
@@ -38,7 +38,7 @@ use crate::sink::splunk_hec::SplunkHecSink;
 use crate::sink::stdout::StdoutSink;
 use crate::sink::{Outlet, Way};
 use crate::stage::Stage;
-use crate::stage::filter::FilterStage;
+use crate::stage::condition::Condition;
 use source::SourceMaker;
 use stages::make_stage;
 use tenants::Tenants;
@@ -255,7 +255,7 @@ fn make_sink(
             Way::Requests(Arc::new(made), config.delivery.policy.clone())
         }
     };
-    let when = sink.when.as_ref().map(FilterStage::of).transpose()?;
+    let when = sink.when.as_ref().map(Condition::of).transpose()?;
     Ok(Outlet { way, when })
 }
 

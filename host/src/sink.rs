@@ -25,14 +25,14 @@ pub use request::{Policy, RequestSink};
 
 use crate::error::Error;
 use crate::event::Batch;
-use crate::stage::filter::FilterStage;
+use crate::stage::condition::Condition;
 
 /// A sink of a pipeline, and which events go there.
 pub struct Outlet {
     /// How it delivers.
     pub way: Way,
-    /// Only events that this filter keeps; `None` for all.
-    pub when: Option<FilterStage>,
+    /// Only events for which this holds; `None` for all.
+    pub when: Option<Condition>,
 }
 
 impl Outlet {

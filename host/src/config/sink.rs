@@ -11,15 +11,14 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value};
 
 use super::check::Scope;
 use super::decode::Part;
 use super::report::{Path, Place};
-use super::stage::{Filter, check_fields};
+use super::stage::{Condition, ConditionSection};
 
-/// The condition of a sink as it is written: fields and their values.
-type When = Option<Map<String, Value>>;
+/// The condition of a sink as it is written.
+type When = Option<ConditionSection>;
 
 /// One place where events are delivered. An event counts as delivered when every sink that it goes to has it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -47,7 +46,8 @@ pub enum SinkSection {
 pub struct StdoutSection {
     /// Its name in logs and metrics; needed when two sinks are of one kind. Default: the kind.
     pub name: Option<String>,
-    /// Only events that match go here: a map of field to value or list of values, as for `filter`.
+    /// Only events that match go here: a map of field to value or list of values, or a condition in VRL, as for
+    /// `filter`.
     #[schemars(extend("examples" = [{ "event.kind": "alert" }]))]
     pub when: When,
 }
@@ -63,7 +63,8 @@ pub struct FileSection {
     /// The file, seen from the working directory.
     #[schemars(extend("examples" = ["events.ndjson"]))]
     pub path: String,
-    /// Only events that match go here: a map of field to value or list of values, as for `filter`.
+    /// Only events that match go here: a map of field to value or list of values, or a condition in VRL, as for
+    /// `filter`.
     #[schemars(extend("examples" = [{ "event.kind": "alert" }]))]
     pub when: When,
 }
@@ -76,7 +77,7 @@ pub struct Sink {
     /// Where it stands.
     pub place: Place,
     /// Which events go there; `None` for all.
-    pub when: Option<Filter>,
+    pub when: Option<Condition>,
     /// What it is.
     pub kind: SinkKind,
 }
@@ -161,10 +162,8 @@ impl SinkSection {
         if let Some(name) = name {
             scope.name(&at.key("name"), name, 64);
         }
-        let when = when.as_ref().map(|map| Filter {
-            keep: true,
-            fields: check_fields(scope, &at.key("when"), "when", map),
-        });
+        let when = when.as_ref();
+        let when = when.and_then(|when| when.check(scope, &at.key("when"), "when"));
         Some(Sink {
             name: name.clone().unwrap_or_else(|| key.to_owned()),
             place: scope.report.place(&at),

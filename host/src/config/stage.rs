@@ -1,5 +1,6 @@
 //! Section `stages`: what happens to events between source and sinks.
 
+mod condition;
 mod edit;
 mod redact;
 mod vrl;
@@ -17,7 +18,8 @@ use super::limits::{Limits, LimitsSection};
 use super::report::{Path, Place};
 use super::source::{Grants, GrantsSection, PluginRef, check_grants, check_limits, check_plugin};
 
-pub use edit::{DropSection, Exclude, RenameSection, Sample, SampleSection};
+pub use condition::{Condition, ConditionSection};
+pub use edit::{DropSection, RenameSection, Sample, SampleSection};
 pub use redact::{PatternSection, Redact, RedactSection, RedactWith, WithSection};
 pub use vrl::{OnErrorSection, Remap, RemapSection};
 

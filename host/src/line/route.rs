@@ -4,11 +4,12 @@
 //! goes nowhere: it becomes a dead letter.
 
 use super::refuse;
-use crate::event::{Batch, Event, Refused};
-use crate::stage::filter::FilterStage;
+use crate::event::{Batch, Event, Refused, StreamKey};
+use crate::stage::condition::Condition;
+use crate::stage::script::Runner;
 
 /// The conditions of all sinks, in their order.
-pub(super) struct Routes(Vec<Option<FilterStage>>);
+pub(super) struct Routes(Vec<Option<Condition>>);
 
 /// What one sink gets of a batch.
 pub(super) struct Routed {
@@ -28,7 +29,7 @@ pub(super) struct Fan {
 }
 
 impl Routes {
-    pub fn new(conditions: Vec<Option<FilterStage>>) -> Self {
+    pub fn new(conditions: Vec<Option<Condition>>) -> Self {
         Self(conditions)
     }
 
@@ -72,8 +73,9 @@ impl Routes {
     fn decide(&self, batch: Batch, refused: &mut Vec<Refused>) -> (Batch, Vec<Vec<bool>>, u64) {
         let Batch { stream, events } = batch;
         let (mut kept, mut goes, mut unrouted) = (Vec::new(), Vec::new(), 0);
+        let mut runner = Runner::default();
         for event in events {
-            match self.sinks_of(&event) {
+            match self.sinks_of(&mut runner, &event, &stream) {
                 Ok(sinks) if sinks.contains(&true) => {
                     kept.push(event);
                     goes.push(sinks);
@@ -88,12 +90,17 @@ impl Routes {
         (Batch { stream, events }, goes, unrouted)
     }
 
-    fn sinks_of(&self, event: &Event) -> Result<Vec<bool>, String> {
+    fn sinks_of(
+        &self,
+        runner: &mut Runner,
+        event: &Event,
+        stream: &StreamKey,
+    ) -> Result<Vec<bool>, String> {
         let conditions = self.0.iter();
         conditions
             .map(|condition| match condition {
                 None => Ok(true),
-                Some(condition) => condition.keeps(&event.body),
+                Some(condition) => condition.holds(runner, event, stream),
             })
             .collect()
     }
@@ -109,16 +116,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::event::{Identity, StreamKey};
-    use crate::stage::filter::FilterStageOptions;
+    use crate::event::Identity;
+    use crate::stage::filter::{FilterStage, FilterStageOptions};
+    use crate::stage::script::{Purpose, Script};
 
-    fn when(field: &str, value: &str) -> Option<FilterStage> {
+    fn when(field: &str, value: &str) -> Option<Condition> {
         let options = FilterStageOptions {
             field: field.into(),
             equals: vec![json!(value)],
             keep: true,
         };
-        Some(FilterStage::new(options).unwrap())
+        Some(Condition::Fields(FilterStage::new(options).unwrap()))
     }
 
     fn batch(bodies: &[&'static str]) -> Batch {
@@ -163,6 +171,27 @@ mod tests {
         assert!(fan.routed[2].is_none());
         assert_eq!((fan.unrouted, refused.len()), (1, 1));
         assert!(refused[0].reason.contains("not a JSON object"));
+    }
+
+    #[test]
+    fn a_condition_may_be_a_program_and_knows_where_an_event_comes_from() {
+        let when = |source| {
+            let script = Script::compile(source, Purpose::Condition).unwrap();
+            Some(Condition::Program(std::sync::Arc::new(script)))
+        };
+        let routes = Routes::new(vec![
+            when("%tenant == \"contoso\" && .a != \"1\""),
+            when("to_int!(.a) == 1"),
+            when("%tenant == \"fabrikam\""),
+        ]);
+        let mut refused = Vec::new();
+        let fan = routes.route(batch(&BODIES), &mut refused);
+        let counts = fan.routed.iter().map(|routed| {
+            let routed = routed.as_ref();
+            routed.map_or(0, |routed| routed.batch.events.len())
+        });
+        assert_eq!(counts.collect::<Vec<_>>(), [2, 1, 0]);
+        assert_eq!((fan.unrouted, refused.len()), (0, 1));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::plugin::{Export, Plugin, PluginTransform, TransformStage};
 use crate::sandbox::Limits;
 use crate::secret::Redactor;
 use crate::stage::Stage;
-use crate::stage::condition::ConditionStage;
+use crate::stage::condition::{Condition, ConditionStage};
 use crate::stage::drop::DropStage;
 use crate::stage::filter::FilterStage;
 use crate::stage::geoip::GeoipStage;
@@ -15,7 +15,7 @@ use crate::stage::redact::pattern::Pattern;
 use crate::stage::redact::{RedactStage, Salt, With};
 use crate::stage::remap::RemapStage;
 use crate::stage::rename::RenameStage;
-use crate::stage::sample::{Exclude, SampleStage};
+use crate::stage::sample::SampleStage;
 use crate::stage::user_agent::UserAgentStage;
 
 use super::{Runtime, read_plugin};
@@ -60,15 +60,7 @@ pub(super) async fn make_stage(
         StageKind::UserAgent => Box::new(UserAgentStage::default()),
         StageKind::Redact(redact) => Box::new(make_redact(redact, &runtime.redactor)?),
         StageKind::Sample(sample) => {
-            let exclude = match &sample.exclude {
-                Some(config::Exclude::Fields(filter)) => {
-                    Some(Exclude::Fields(FilterStage::of(filter)?))
-                }
-                Some(config::Exclude::Condition(script)) => {
-                    Some(Exclude::Condition(script.clone()))
-                }
-                None => None,
-            };
+            let exclude = sample.exclude.as_ref().map(Condition::of).transpose()?;
             let key_field = sample.key_field.clone();
             Box::new(SampleStage::new(sample.rate, key_field, exclude))
         }

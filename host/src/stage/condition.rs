@@ -1,17 +1,53 @@
-//! Keeps the events for which a condition in VRL holds.
+//! What has to hold of an event: fields with their values, or a program in VRL that says so.
 //!
-//! A condition that fails or aborts does not hold, as in Vector, so such an event is dropped and
-//! counted; one that is no JSON object is a dead letter.
+//! A program that fails or aborts does not hold, as in Vector. Of an event that is no JSON object
+//! nothing can be said.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::filter::FilterStage;
 use super::script::{Runner, Script};
 use super::{Stage, Staged};
-use crate::event::Batch;
+use crate::config;
+use crate::error::Error;
+use crate::event::{Batch, Event, StreamKey};
 
-/// The stage `filter` with a condition.
+/// What has to hold of an event.
+#[derive(Debug)]
+pub enum Condition {
+    /// This filter keeps it.
+    Fields(FilterStage),
+    /// This program ends in `true`.
+    Program(Arc<Script>),
+}
+
+impl Condition {
+    /// The condition that a pipeline describes.
+    pub fn of(condition: &config::Condition) -> Result<Self, Error> {
+        Ok(match condition {
+            config::Condition::Fields(filter) => Self::Fields(FilterStage::of(filter)?),
+            config::Condition::Program(script) => Self::Program(script.clone()),
+        })
+    }
+
+    /// Whether it holds; why that cannot be said, when the event is no JSON object.
+    pub fn holds(
+        &self,
+        runner: &mut Runner,
+        event: &Event,
+        stream: &StreamKey,
+    ) -> Result<bool, String> {
+        match self {
+            Self::Fields(filter) => filter.keeps(&event.body),
+            Self::Program(script) => runner.holds(script, event, stream),
+        }
+    }
+}
+
+/// The stage `filter` with a condition: what it does not hold for is dropped and counted; an event
+/// that is no JSON object is a dead letter.
 #[derive(Debug)]
 pub struct ConditionStage(Arc<Script>);
 
@@ -46,7 +82,7 @@ impl Stage for ConditionStage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, Identity, StreamKey};
+    use crate::event::Identity;
     use crate::stage::script::Purpose;
 
     #[tokio::test]

@@ -3,14 +3,12 @@
 //! Which one is decided by the event's identity, or by the value of a field: the same event is
 //! chosen again after a crash and on every retry, and events with one value stay together.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use sha2::{Digest as _, Sha256};
 
+use super::condition::Condition;
 use super::fields::{find, text, unescape};
-use super::filter::FilterStage;
-use super::script::{Runner, Script};
+use super::script::Runner;
 use super::{Stage, Staged};
 use crate::event::{Batch, Event};
 
@@ -22,21 +20,12 @@ pub struct SampleStage {
     /// Whose value decides.
     key_field: Option<String>,
     /// What is kept whatever its number.
-    exclude: Option<Exclude>,
-}
-
-/// What is always kept.
-#[derive(Debug)]
-pub enum Exclude {
-    /// What this filter keeps.
-    Fields(FilterStage),
-    /// What this condition holds for.
-    Condition(Arc<Script>),
+    exclude: Option<Condition>,
 }
 
 impl SampleStage {
     /// Keeps one event of `rate`, and all that is excluded from that.
-    pub fn new(rate: u64, key_field: Option<String>, exclude: Option<Exclude>) -> Self {
+    pub fn new(rate: u64, key_field: Option<String>, exclude: Option<Condition>) -> Self {
         Self {
             rate: rate.max(1),
             key_field,
@@ -96,8 +85,7 @@ impl Stage for SampleStage {
         let mut runner = Runner::default();
         for event in events {
             let excluded = match &self.exclude {
-                Some(Exclude::Fields(filter)) => filter.keeps(&event.body),
-                Some(Exclude::Condition(condition)) => runner.holds(condition, &event, &stream),
+                Some(condition) => condition.holds(&mut runner, &event, &stream),
                 None => Ok(false),
             };
             match excluded.and_then(|excluded| Ok(excluded || self.chosen(&event)?)) {
@@ -112,10 +100,12 @@ impl Stage for SampleStage {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::event::{Identity, StreamKey};
-    use crate::stage::filter::FilterStageOptions;
-    use crate::stage::script::Purpose;
+    use crate::stage::filter::{FilterStage, FilterStageOptions};
+    use crate::stage::script::{Purpose, Script};
 
     fn event(id: usize, body: String) -> Event {
         Event {
@@ -200,10 +190,10 @@ mod tests {
             equals: vec![1.into()],
             keep: true,
         });
-        let condition = Script::compile(".n == 1", Purpose::Condition).unwrap();
+        let program = Script::compile(".n == 1", Purpose::Condition).unwrap();
         for exclude in [
-            Exclude::Fields(fields.unwrap()),
-            Exclude::Condition(Arc::new(condition)),
+            Condition::Fields(fields.unwrap()),
+            Condition::Program(Arc::new(program)),
         ] {
             let stage = SampleStage::new(u64::MAX, None, Some(exclude));
             let staged = sample(&stage, &events).await;

@@ -2,19 +2,16 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::Value;
 
-use super::vrl::check_condition;
-use super::{Filter, StageKind, check_fields};
+use super::StageKind;
+use super::condition::{Condition, ConditionSection};
 use crate::config::check::Scope;
 use crate::config::report::Path;
 use crate::stage::is_field;
-use crate::stage::script::Script;
 
 /// Takes fields out of events. An object that loses its last member stays as an empty one.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -43,8 +40,8 @@ pub struct SampleSection {
     pub key_field: Option<String>,
     /// Events that are always kept: a map of field to value or list of values, or a condition in VRL,
     /// as for `filter`.
-    #[schemars(extend("examples" = [{ "event.outcome": "failure" }], "x-kind" = "map or text"))]
-    pub exclude: Option<Value>,
+    #[schemars(extend("examples" = [{ "event.outcome": "failure" }]))]
+    pub exclude: Option<ConditionSection>,
 }
 
 /// Old names with their new names, in the order of the file.
@@ -108,16 +105,7 @@ pub struct Sample {
     /// Whose value decides.
     pub key_field: Option<String>,
     /// What is always kept.
-    pub exclude: Option<Exclude>,
-}
-
-/// What a sample always keeps, checked.
-#[derive(Clone, Debug)]
-pub enum Exclude {
-    /// What this filter keeps.
-    Fields(Filter),
-    /// What this condition holds for.
-    Condition(Arc<Script>),
+    pub exclude: Option<Condition>,
 }
 
 /// Complains about what cannot be the name of a field.
@@ -152,16 +140,9 @@ impl SampleSection {
         if let Some(field) = &self.key_field {
             check_field(scope, &at.key("key_field"), field);
         }
-        let at = at.key("exclude");
-        let exclude = self.exclude.as_ref().and_then(|exclude| match exclude {
-            Value::Object(map) if map.get("type").is_none_or(|kind| kind != "vrl") => {
-                Some(Exclude::Fields(Filter {
-                    keep: true,
-                    fields: check_fields(scope, &at, "exclude", map),
-                }))
-            }
-            condition => check_condition(scope, &at, condition).map(Exclude::Condition),
-        });
+        let exclude = self.exclude.as_ref();
+        let exclude =
+            exclude.and_then(|exclude| exclude.check(scope, &at.key("exclude"), "exclude"));
         StageKind::Sample(Sample {
             rate: self.rate,
             key_field: self.key_field.clone(),
