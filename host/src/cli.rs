@@ -16,6 +16,7 @@ mod people;
 mod retry;
 mod run;
 mod state;
+mod test;
 mod time_range;
 mod transform;
 mod validate;
@@ -65,6 +66,8 @@ enum Command {
     Transform(transform::Transform),
     /// Check pipelines without running them.
     Validate(validate::Validate),
+    /// Run the unit tests that stand in pipeline files.
+    Test(test::Test),
     /// Walk the live path of each tenant step by step: what is wrong, and where to put it right.
     Doctor(doctor::Doctor),
     /// Show what a plugin asks for and offers.
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
             Command::Demo(demo) => demo.run(redactor).await,
             Command::Transform(transform) => transform.run(redactor).await,
             Command::Validate(validate) => validate.run(redactor).await,
+            Command::Test(test) => test.run(redactor).await,
             Command::Doctor(doctor) => doctor.run(redactor).await,
             Command::Inspect(inspect) => inspect.run(redactor).await,
             Command::State(state) => state.run(redactor).await,

@@ -13,6 +13,7 @@ mod decode;
 pub mod health;
 pub mod http;
 pub mod limits;
+pub mod pipeline_test;
 pub mod reference;
 pub mod report;
 pub mod sink;
@@ -35,6 +36,7 @@ pub use auth::{Auth, Credential};
 pub(crate) use check::is_guid;
 pub use http::HttpConfig;
 pub use limits::Limits;
+pub use pipeline_test::{Test, TestInput, TestOutput};
 pub use report::Place;
 pub use sink::{Sink, SinkKind};
 pub use source::{Grants, PluginRef, Source};
@@ -83,6 +85,9 @@ pub struct PipelineSection {
     /// How long a stop waits for what is under way.
     #[schemars(extend("default" = "30s"))]
     pub drain_timeout: Option<Part<Period>>,
+    /// What should become of events, for `sluicegate test`; looked at by nothing else.
+    #[serde(default)]
+    pub tests: Vec<Part<pipeline_test::TestSection>>,
 }
 
 /// What is remembered across restarts: what was found, what was delivered.
@@ -133,6 +138,8 @@ pub struct Config {
     pub identity_horizon: Duration,
     /// How long a stop waits for what is under way.
     pub drain_timeout: Duration,
+    /// What should become of events.
+    pub tests: Vec<Test>,
     tree: Arc<Node>,
 }
 
@@ -142,32 +149,7 @@ const MOST_BYTES: u64 = 8 << 20;
 impl Config {
     /// Reads and checks a pipeline file, and says all that is wrong with it.
     pub fn load(path: &FilePath) -> Result<Self, Vec<Error>> {
-        let file = path.display().to_string();
-        let refuse = |what: String, help: &str| {
-            let place = Place {
-                file: file.as_str().into(),
-                ..Place::default()
-            };
-            vec![place.error(what).help(help)]
-        };
-        let cannot = |error: std::io::Error| {
-            let what = format!(
-                "cannot read the pipeline file: {}",
-                crate::secret::plain(&error)
-            );
-            refuse(what, "check the path")
-        };
-        let length = std::fs::metadata(path).map_err(cannot)?.len();
-        if length > MOST_BYTES {
-            let what = format!("the file has {length} bytes");
-            return Err(refuse(
-                what,
-                "a pipeline file has at most 8MiB; is this the right file?",
-            ));
-        }
-        let bytes = std::fs::read(path).map_err(cannot)?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| refuse("the file is not UTF-8 text".to_owned(), "save it as UTF-8"))?;
+        let text = read(path)?;
         // systemd names several with colons; the first is the unit's own.
         let named = std::env::var("STATE_DIRECTORY").ok();
         let first = named.as_deref().and_then(|names| names.split(':').next());
@@ -207,6 +189,42 @@ impl Config {
         let own = tenant.pointed(pointer).or_else(common);
         own.unwrap_or_else(|| tenant.place.clone())
     }
+}
+
+/// The text of a pipeline file.
+fn read(path: &FilePath) -> Result<String, Vec<Error>> {
+    let file = path.display().to_string();
+    let refuse = |what: String, help: &str| {
+        let place = Place {
+            file: file.as_str().into(),
+            ..Place::default()
+        };
+        vec![place.error(what).help(help)]
+    };
+    let cannot = |error: std::io::Error| {
+        let what = format!(
+            "cannot read the pipeline file: {}",
+            crate::secret::plain(&error)
+        );
+        refuse(what, "check the path")
+    };
+    let length = std::fs::metadata(path).map_err(cannot)?.len();
+    if length > MOST_BYTES {
+        let what = format!("the file has {length} bytes");
+        return Err(refuse(
+            what,
+            "a pipeline file has at most 8MiB; is this the right file?",
+        ));
+    }
+    let bytes = std::fs::read(path).map_err(cannot)?;
+    String::from_utf8(bytes)
+        .map_err(|_| refuse("the file is not UTF-8 text".to_owned(), "save it as UTF-8"))
+}
+
+/// Whether a YAML file has tests, be it a pipeline otherwise or not.
+pub fn has_tests(path: &FilePath) -> Result<bool, Vec<Error>> {
+    let tree = tree(&path.display().to_string(), &read(path)?, None)?;
+    Ok(tree.get("tests").is_some())
 }
 
 /// The tree of a file's text; about one tenant, where the file is.
@@ -254,6 +272,7 @@ impl PipelineSection {
         });
         let stages = stages.collect();
         let sinks = sink::check_all(&scope, &root.key("sinks"), &self.sinks);
+        let tests = pipeline_test::check_all(&scope, &self.tests, source.as_ref(), &sinks);
         let http = self
             .http
             .0
@@ -297,6 +316,7 @@ impl PipelineSection {
                 Duration::from_secs(30),
                 drain,
             ),
+            tests,
             tree: Arc::clone(tree),
         })
     }

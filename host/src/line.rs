@@ -11,7 +11,7 @@
 mod commit;
 mod deliver;
 pub mod reading;
-mod route;
+pub(crate) mod route;
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;

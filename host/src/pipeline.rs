@@ -3,6 +3,7 @@
 //! `prepare` does all that can fail without touching state or network, so `validate` and `run` refuse the same
 //! pipelines in the same words.
 
+pub mod offline;
 mod source;
 mod stages;
 mod tenants;
@@ -40,7 +41,7 @@ use crate::sink::{Outlet, Way};
 use crate::stage::Stage;
 use crate::stage::condition::Condition;
 use source::SourceMaker;
-use stages::make_stage;
+use stages::{Salts, make_stage};
 use tenants::Tenants;
 use tenants::tally::Tally;
 use view::{About, View, Views};
@@ -172,7 +173,7 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
     }
     let mut stages: Vec<Box<dyn Stage>> = Vec::new();
     for stage in &config.stages {
-        match make_stage(stage, runtime).await {
+        match make_stage(stage, runtime, Salts::Read).await {
             Ok(stage) => stages.push(stage),
             Err(error) => errors.push(error.at(&stage.place)),
         }

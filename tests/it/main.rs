@@ -32,6 +32,7 @@ mod state;
 mod state_command;
 mod storms;
 mod tidy;
+mod unit_tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;

@@ -10,7 +10,9 @@ use serde::de::{DeserializeOwned, Deserializer, Error, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value, json};
 
-use super::{PipelineSection, api, auth, health, http, limits, sink, source, stage, tenants};
+use super::{
+    PipelineSection, api, auth, health, http, limits, pipeline_test, sink, source, stage, tenants,
+};
 
 /// The JSON Schema (2020-12) of a pipeline file.
 pub fn schema() -> Value {
@@ -305,6 +307,9 @@ fn order() -> Map<String, Value> {
     let rows = [
         ("pipeline", keys::<PipelineSection>()),
         ("state", keys::<super::StateSection>()),
+        ("test", keys::<pipeline_test::TestSection>()),
+        ("test_input", keys::<pipeline_test::InputSection>()),
+        ("test_output", keys::<pipeline_test::OutputSection>()),
         ("dead_letter", keys::<super::DeadLetterSection>()),
         ("source", keys::<source::SourceSection>()),
         ("tenant", keys::<tenants::TenantSection>()),

@@ -21,8 +21,10 @@ use super::source::{Grants, GrantsSection, PluginRef, check_grants, check_limits
 pub use condition::{Condition, ConditionSection};
 pub use edit::{DropSection, RenameSection, Sample, SampleSection};
 pub use redact::{PatternSection, Redact, RedactSection, RedactWith, WithSection};
+pub(in crate::config) use vrl::check_condition;
 pub use vrl::{OnErrorSection, Remap, RemapSection};
 
+use crate::stage::is_field;
 use crate::stage::script::Script;
 
 /// One step that every event takes. Stages run in the order of the file.
@@ -58,7 +60,7 @@ pub enum StageSection {
 pub struct FilterSection {
     /// Keep only the events that match: a map of field to value or list of values. Fields are named
     /// with dots.
-    #[schemars(extend("examples" = [{ "event.action": ["user-logged-in", "user-login-failed"] }]))]
+    #[schemars(extend("examples" = [{ "event.action": ["UserLoggedIn", "UserLoginFailed"] }]))]
     pub keep: Option<Map<String, Value>>,
     /// Drop the events that match: a map of field to value or list of values.
     #[schemars(extend("examples" = [{ "event.code": "AzureActiveDirectory" }]))]
@@ -67,7 +69,7 @@ pub struct FilterSection {
     /// `true` or `false`; `{ type: vrl, source: TEXT }` is the same. One that fails does not hold, as
     /// in Vector: the event is dropped and counted.
     #[schemars(extend(
-        "examples" = [".event.action == \"user-logged-in\" && %tenant != \"test\""],
+        "examples" = [".event.action == \"UserLoggedIn\" && %tenant != \"test\""],
         "x-kind" = "text"
     ))]
     pub condition: Option<Value>,
@@ -199,10 +201,10 @@ impl FilterSection {
             (None, Some(map), None) => (false, "drop", map),
             (None, None, Some(condition)) => {
                 let at = at.key("condition");
-                return vrl::check_condition(scope, &at, condition).map(StageKind::Condition);
+                return check_condition(scope, &at, condition).map(StageKind::Condition);
             }
             _ => {
-                let help = "for example `drop: { event.action: mail-items-accessed }`";
+                let help = "for example `drop: { event.action: MailItemsAccessed }`";
                 scope.report.add(
                     at,
                     "a filter has one of `keep`, `drop` and `condition`",
@@ -227,11 +229,16 @@ pub(super) fn check_fields(
         let what = format!("`{key}` names no field");
         scope
             .report
-            .add(at, what, "for example `event.action: mail-items-accessed`");
+            .add(at, what, "for example `event.action: MailItemsAccessed`");
     }
     let mut fields = Vec::new();
     for (field, value) in map {
         let at = at.key(field);
+        if !is_field(field) {
+            let what = format!("`{}` is not the name of a field", field.escape_debug());
+            let help = "write a dotted path, such as `event.action`";
+            scope.report.add_key(&at, what, help);
+        }
         let values = match value {
             Value::Array(values) => values.clone(),
             value => vec![value.clone()],

@@ -9,7 +9,7 @@ use crate::stage::condition::Condition;
 use crate::stage::script::Runner;
 
 /// The conditions of all sinks, in their order.
-pub(super) struct Routes(Vec<Option<Condition>>);
+pub(crate) struct Routes(Vec<Option<Condition>>);
 
 /// What one sink gets of a batch.
 pub(super) struct Routed {
@@ -29,12 +29,13 @@ pub(super) struct Fan {
 }
 
 impl Routes {
+    /// Those of all sinks, in their order.
     pub fn new(conditions: Vec<Option<Condition>>) -> Self {
         Self(conditions)
     }
 
     /// Decides where each event goes; what cannot be decided is refused.
-    pub fn route(&self, batch: Batch, refused: &mut Vec<Refused>) -> Fan {
+    pub(super) fn route(&self, batch: Batch, refused: &mut Vec<Refused>) -> Fan {
         if batch.events.is_empty() {
             return Fan {
                 batch,
@@ -90,7 +91,8 @@ impl Routes {
         (Batch { stream, events }, goes, unrouted)
     }
 
-    fn sinks_of(
+    /// For each sink whether an event goes there.
+    pub fn sinks_of(
         &self,
         runner: &mut Runner,
         event: &Event,

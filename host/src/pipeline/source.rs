@@ -102,7 +102,8 @@ impl SourceMaker {
     }
 }
 
-async fn load(config: &Config, runtime: &Runtime) -> Result<Arc<Plugin>, Error> {
+/// The plugin of a pipeline's source.
+pub(super) async fn load(config: &Config, runtime: &Runtime) -> Result<Arc<Plugin>, Error> {
     let source = &config.source;
     let (name, bytes) = read_plugin(&source.plugin).at(&source.place)?;
     // The tenants of a directory bring their origins with them, each its own; one without any can reach nothing.

@@ -95,7 +95,7 @@ impl RemapSection {
 }
 
 /// A condition: VRL as text, or `{ type: vrl, source: TEXT }`, as Vector writes it.
-pub(super) fn check_condition(
+pub(in crate::config) fn check_condition(
     scope: &Scope<'_, '_>,
     at: &Path,
     condition: &Value,
@@ -114,7 +114,7 @@ pub(super) fn check_condition(
 }
 
 fn wrong_form(scope: &Scope<'_, '_>, at: &Path) -> Option<Arc<Script>> {
-    let help = "write `condition: '.event.outcome == \"failure\"'`";
+    let help = "for example `'.event.outcome == \"failure\"'`";
     let what = "a condition is text in VRL, or `{ type: vrl, source: TEXT }`";
     scope.report.add(at, what, help);
     None
