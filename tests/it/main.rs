@@ -22,6 +22,7 @@ mod identity;
 mod interface;
 mod leaps;
 mod map;
+mod misconfigured;
 mod opensearch;
 mod pipeline;
 mod restart;

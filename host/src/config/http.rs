@@ -7,7 +7,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::check::{Scope, SecretSection};
-use super::report::Path;
+use super::report::{Path, Place};
 use crate::secret::SecretRef;
 
 /// How the host reaches the network.
@@ -50,6 +50,8 @@ pub struct HttpConfig {
     pub proxy: Option<Proxy>,
     /// Hosts that are reached without the proxy.
     pub no_proxy: Vec<String>,
+    /// Where the certificates are named.
+    pub place: Place,
 }
 
 /// A proxy, checked.
@@ -89,6 +91,7 @@ impl HttpSection {
             ca_file,
             proxy,
             no_proxy,
+            place: scope.report.place(&at.key("ca_file")),
         }
     }
 }

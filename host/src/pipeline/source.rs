@@ -36,7 +36,7 @@ impl SourceMaker {
     pub async fn new(config: &Config, runtime: &Runtime) -> Result<Self, Error> {
         Ok(Self {
             plugin: load(config, runtime).await?,
-            client: Client::new(&config.http)?,
+            client: Client::new(&config.http).at(&config.http.place)?,
             runtime: runtime.clone(),
         })
     }

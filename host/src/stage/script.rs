@@ -4,7 +4,7 @@
 //! network and no environment: functions that do are not known to it. It ends: the language has no
 //! endless loops, and one that would take too many steps is stopped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::ControlFlow;
 
@@ -14,7 +14,7 @@ use vrl::compiler::{
     CompileConfig, ExpressionError, Function, Program, TargetValue, TimeZone, compile_with_external,
 };
 use vrl::diagnostic::{Diagnostic, Formatter};
-use vrl::path::OwnedTargetPath;
+use vrl::path::{OwnedSegment, OwnedTargetPath, PathPrefix};
 use vrl::value::kind::Collection;
 use vrl::value::{Kind, Secrets, Value};
 
@@ -37,6 +37,9 @@ const LEFT_OUT: [&str; 12] = [
     "reverse_dns",
     "validate_json_schema",
 ];
+
+/// What a program may read beside the event.
+const METADATA: [&str; 3] = ["id", "stream", "tenant"];
 
 /// Expressions that one event may take: some seconds of work, and far more than a program needs that
 /// looks at each value of the largest event a few times.
@@ -81,7 +84,7 @@ impl Script {
         if purpose == Purpose::Condition {
             config.set_read_only();
         }
-        let known = ["id", "stream", "tenant"].map(|name| (name.into(), Kind::bytes()));
+        let known = METADATA.map(|name| (name.into(), Kind::bytes()));
         let metadata = Collection::from_parts(BTreeMap::from(known), Kind::undefined());
         let event = Kind::object(Collection::any());
         let external = ExternalEnv::new_with_kind(event, Kind::object(metadata));
@@ -92,6 +95,10 @@ impl Script {
                 mistakes.map(|one| mistake(source, one)).collect::<Vec<_>>()
             })?
             .program;
+        let unknown: Vec<_> = unknown_metadata(source, &program);
+        if !unknown.is_empty() {
+            return Err(unknown);
+        }
         let result = program.final_type_info().result;
         if purpose == Purpose::Condition && !result.is_boolean() {
             return Err(vec![Mistake {
@@ -114,12 +121,42 @@ fn functions() -> Vec<Box<dyn Function>> {
     all
 }
 
+/// Metadata that a program asks for and that there is not: to the language it would be `null`.
+fn unknown_metadata(source: &str, program: &Program) -> Vec<Mistake> {
+    let queries = program.info().target_queries.iter();
+    let names = queries.filter_map(|query| match query.path.segments.first() {
+        Some(OwnedSegment::Field(name)) if query.prefix == PathPrefix::Metadata => Some(name),
+        _ => None,
+    });
+    let unknown: BTreeSet<&str> = names
+        .map(vrl::value::KeyString::as_str)
+        .filter(|name| !METADATA.contains(name))
+        .collect();
+    let mistake = |name: &str| {
+        let (line, column) = place(source, source.find(&format!("%{name}")).unwrap_or(0));
+        Mistake {
+            line,
+            column,
+            what: format!("`%{name}` is not there: programs can read `%id`, `%stream`, `%tenant`"),
+            picture: String::new(),
+        }
+    };
+    unknown.into_iter().map(mistake).collect()
+}
+
+/// The line and column of a byte of a program, from 1.
+fn place(source: &str, byte: usize) -> (usize, usize) {
+    let before = &source[..source.floor_char_boundary(byte)];
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let lines = before.matches('\n').count();
+    (lines + 1, line.chars().count() + 1)
+}
+
 fn mistake(source: &str, found: &Diagnostic) -> Mistake {
     let labels = found.labels();
     let label = labels.iter().find(|label| label.primary).or(labels.first());
     let start = label.map_or(0, |label| label.span.start());
-    let before = &source[..source.floor_char_boundary(start)];
-    let line = before.rsplit('\n').next().unwrap_or_default();
+    let (line, column) = place(source, start);
     let drawn = Formatter::new(source, found.clone()).to_string();
     let picture = drawn
         .lines()
@@ -128,8 +165,8 @@ fn mistake(source: &str, found: &Diagnostic) -> Mistake {
         .filter(|line| !line.contains("VRL REPL") && !line.trim().is_empty())
         .collect::<Vec<_>>();
     Mistake {
-        line: before.matches('\n').count() + 1,
-        column: line.chars().count() + 1,
+        line,
+        column,
         what: format!("{} (E{:03})", found.message(), found.code),
         picture: picture.join("\n"),
     }
@@ -282,6 +319,14 @@ mod tests {
         for source in ["%tenant = \"x\"", "% = {}", "%x = 1", "del(%id)"] {
             assert!(!refused(source, Purpose::Remap).is_empty(), "{source}");
         }
+    }
+
+    #[test]
+    fn metadata_that_is_not_there_is_refused_with_its_place() {
+        let mistakes = refused(".a = %id\n.b = [%tenants]", Purpose::Remap);
+        assert!(mistakes[0].what.contains("`%tenants`"), "{mistakes:?}");
+        assert_eq!((mistakes[0].line, mistakes[0].column), (2, 7));
+        assert!(matches!(run(".a = %", "{}"), Ran::Ended { .. }));
     }
 
     #[test]
