@@ -78,11 +78,7 @@ impl Roster {
     }
 
     fn start(&mut self, tenant: Tenant) {
-        let Tenant {
-            id,
-            source,
-            reads,
-        } = tenant;
+        let Tenant { id, source, reads } = tenant;
         let stop = self.engine.stop.child_token();
         let shared = Arc::new(Shared {
             id: id.clone(),
