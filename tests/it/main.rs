@@ -26,6 +26,7 @@ mod misconfigured;
 mod opensearch;
 mod pipeline;
 mod restart;
+mod rig;
 mod sandbox;
 mod secrets;
 mod stages;
