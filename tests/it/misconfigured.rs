@@ -14,7 +14,7 @@ struct Mistake {
     text: String,
     /// The line that has to be named, from 1.
     line: usize,
-    /// That of the stage or sink, where it is only found while that is made.
+    /// The first line that may be named instead: that of the stage or sink, where it is only found while that is made.
     item: usize,
 }
 
@@ -221,7 +221,8 @@ fn every_mistake_is_refused_with_its_line_and_what_to_do() {
     let mut wrong = Vec::new();
     for (mistake, name) in mistakes.iter().zip(&names) {
         let about: Vec<&&str> = said.iter().filter(|error| error.contains(name)).collect();
-        let places = [mistake.line, mistake.item].map(|line| format!("{name}:{line}:"));
+        let lines = mistake.item..=mistake.line;
+        let places: Vec<_> = lines.map(|line| format!("{name}:{line}:")).collect();
         let good = |error: &&&str| {
             // An expected type is its own help.
             let what = error.lines().next().unwrap_or_default();

@@ -23,7 +23,7 @@ const FAILED: u8 = 1;
 /// Run the unit tests of pipelines: exit 0 when all pass, 1 when one fails, 78 when a file is wrong or none has a test.
 #[derive(Args)]
 pub(super) struct Test {
-    /// Pipeline files with a section `tests`, or folders: of their files `*.yaml` and `*.yml` those with such a section.
+    /// Pipeline files, or folders: of their files `*.yaml` and `*.yml` those with a section `tests`.
     #[arg(required = true, value_name = "FILE")]
     paths: Vec<PathBuf>,
 }

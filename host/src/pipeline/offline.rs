@@ -112,6 +112,9 @@ impl Offline {
             events = self.map(&stream, &events, &mut fate).await?;
         }
         for (index, stage) in self.stages.iter().enumerate() {
+            if events.is_empty() {
+                break;
+            }
             let by = format!("stage {} ({})", index + 1, stage.name());
             let stream = stream.clone();
             let staged = stage.apply(Batch { stream, events }).await;

@@ -24,7 +24,8 @@ const HELP: &str = "https://vrl.dev explains the language and its errors; functi
 /// `.`, and has to stay an object; a list of objects becomes several events. `%tenant`, `%stream` and
 /// `%id` can be read. Identity, time and acknowledgement stay whatever the program does. What it
 /// leaves alone keeps its bytes; numbers that it changes are 64-bit integers or floats. Functions
-/// that reach files, network, environment or the log are left out.
+/// that reach files, network, environment or the log are left out. A program is trusted as the rest of
+/// this file is: what it computes is limited, the memory it uses while it runs is not.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "remap")]
