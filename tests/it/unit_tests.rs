@@ -29,9 +29,11 @@ fn every_shipped_pipeline_has_tests_and_they_pass() {
     untested.retain(|line| !line.ends_with("/fluent-bit.yaml: no tests"));
     assert_eq!(untested, [""; 0]);
     for entry in std::fs::read_dir(root().join("pipelines")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy();
+        let pipeline = path.extension().is_some_and(|end| end == "yaml");
         assert!(
-            !name.ends_with(".yaml") || said.contains(&name),
+            !pipeline || said.contains(&*name),
             "{name} is not in {said}"
         );
     }
