@@ -9,6 +9,7 @@
 pub mod api;
 pub mod auth;
 mod check;
+pub mod dead_letter;
 mod decode;
 pub mod health;
 pub mod http;
@@ -67,7 +68,7 @@ pub struct PipelineSection {
     pub state: Part<StateSection>,
     /// What no retry can deliver.
     #[serde(default)]
-    pub dead_letter: Part<DeadLetterSection>,
+    pub dead_letter: Part<dead_letter::DeadLetterSection>,
     /// When a stream counts as unhealthy.
     #[serde(default)]
     pub health: Part<health::HealthSection>,
@@ -96,16 +97,6 @@ pub struct StateSection {
     pub path: Option<String>,
 }
 
-/// What no retry can deliver: kept here with its exact bytes and the reason.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "dead_letter")]
-pub struct DeadLetterSection {
-    /// The folder, seen from the working directory; made when missing. Default: `dead-letters` in
-    /// the state's folder.
-    pub path: Option<String>,
-}
-
 /// One pipeline, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -123,6 +114,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The folder for what no retry can deliver.
     pub dead_letter_dir: PathBuf,
+    /// Most bytes of what is kept there.
+    pub dead_letter_bytes: u64,
     /// When a stream counts as unhealthy.
     pub health: Thresholds,
     /// How the host reaches the network.
@@ -262,6 +255,8 @@ impl PipelineSection {
         let api = self.api.as_ref().and_then(|part| part.0.as_ref());
         let api = api.and_then(|part| part.check(&scope, &root.key("api")));
         let (state_dir, dead_letter_dir) = self.folders(&scope, &name, state_root);
+        let dead_letters = self.dead_letter.0.clone().unwrap_or_default();
+        let dead_letter_bytes = dead_letters.max_bytes(report, &root.key("dead_letter"));
         let period = |key: &str, part: &Option<Part<Period>>, default, bounds| {
             let written = part.as_ref().and_then(|part| part.0).map(|period| period.0);
             let print = |time| Period(time).to_string();
@@ -277,6 +272,7 @@ impl PipelineSection {
             sinks,
             state_dir,
             dead_letter_dir,
+            dead_letter_bytes,
             health: health.unwrap_or_default(),
             http: http.unwrap_or_default(),
             api,

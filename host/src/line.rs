@@ -11,6 +11,7 @@
 mod commit;
 mod deliver;
 pub mod reading;
+pub mod replay;
 mod route;
 
 use std::collections::{BTreeMap, HashSet};
@@ -80,6 +81,8 @@ struct Order {
 /// One ticket's worth of the line, ready for the sinks.
 struct Item {
     stream: StreamKey,
+    /// The split that all of it was read from.
+    split: Arc<str>,
     batch: Option<Batch>,
     /// What each sink gets of the batch, in the order of the sinks.
     routed: Vec<Option<route::Routed>>,
@@ -166,6 +169,7 @@ impl Line {
                 .iter()
                 .map(|sink| SinkMeter::new(sink.way.name()))
                 .collect(),
+            dead_letters: dead_letter.meter(),
             ..Meters::default()
         });
         let (ways, whens): (Vec<_>, Vec<_>) =
@@ -257,18 +261,20 @@ impl Line {
     /// Keeps a record that could not become an event.
     pub async fn reject(
         self: &Arc<Self>,
-        stream: StreamKey,
+        reading: &Reading,
         body: Bytes,
         reason: String,
     ) -> Result<(), Closed> {
         let room = self.room(body.len()).await?;
-        let identity = Identity::of_bytes(&stream.tenant, &body);
+        let identity = Identity::of_bytes(&reading.split.stream.tenant, &body);
         let refused = Refused {
-            stream,
+            stream: reading.split.stream.clone(),
             reason,
             by: "source".into(),
             body,
             identity,
+            split: reading.split.id.as_str().into(),
+            event: None,
         };
         let line = self.clone();
         tokio::spawn(async move { line.pass_refused(refused, room).await })
@@ -284,6 +290,7 @@ impl Line {
             ticket,
             Item {
                 stream: reading.split.stream.clone(),
+                split: reading.split.id.as_str().into(),
                 batch: None,
                 routed: Vec::new(),
                 rejected: Vec::new(),
@@ -354,17 +361,17 @@ impl Line {
         let identities = identities(&events);
         let lag = reading.note(&events);
         let sent = events.len() as u64;
-        let (batch, mut dropped, mut rejected) = self
-            .stage(Batch {
-                stream: stream.clone(),
-                events,
-            })
-            .await;
+        let split: Arc<str> = reading.split.id.as_str().into();
+        let batch = Batch {
+            stream: stream.clone(),
+            events,
+        };
+        let (batch, mut dropped, mut rejected) = self.stage(batch, &split).await;
         let route::Fan {
             batch,
             routed,
             unrouted,
-        } = self.routes.route(batch, &mut rejected);
+        } = self.routes.route(batch, &split, &mut rejected);
         dropped += unrouted;
         counts.dropped = dropped;
         counts.dead_lettered = rejected.len() as u64;
@@ -372,6 +379,7 @@ impl Line {
         let batch = (!batch.events.is_empty()).then_some(batch);
         let item = Item {
             stream,
+            split,
             batch,
             routed,
             rejected,
@@ -410,6 +418,7 @@ impl Line {
             ..Counts::default()
         };
         let (stream, read_bytes) = (refused.stream.clone(), refused.body.len() as u64);
+        let split = refused.split.clone();
         let identities = if new {
             vec![refused.identity]
         } else {
@@ -418,6 +427,7 @@ impl Line {
         let rejected = if new { vec![refused] } else { Vec::new() };
         let item = Item {
             stream,
+            split,
             batch: None,
             routed: Vec::new(),
             rejected,
@@ -449,7 +459,7 @@ impl Line {
     }
 
     /// Runs the stages. A stage that panics rejects the batch: it is kept, and the line goes on.
-    async fn stage(&self, mut batch: Batch) -> (Batch, u64, Vec<Refused>) {
+    async fn stage(&self, mut batch: Batch, split: &Arc<str>) -> (Batch, u64, Vec<Refused>) {
         let mut dropped = 0;
         let mut refused = Vec::new();
         for (index, (stage, meter)) in self.stages.iter().zip(&self.meters.stages).enumerate() {
@@ -469,12 +479,10 @@ impl Line {
                     passed.dropped = staged.dropped;
                     passed.rejected = staged.rejected.len() as u64;
                     passed.sent = staged.passed.len() as u64;
-                    refused.extend(
-                        staged
-                            .rejected
-                            .into_iter()
-                            .map(|(event, reason)| refuse(&stream, &by, event, reason)),
-                    );
+                    let rejected = staged.rejected.into_iter();
+                    refused.extend(rejected.map(|(event, reason)| {
+                        Refused::event((&stream, split), &by, event, reason)
+                    }));
                     batch = Batch {
                         stream,
                         events: staged.passed,
@@ -483,12 +491,10 @@ impl Line {
                 Err(_) => {
                     tracing::error!(%by, "a stage panicked; its batch is kept as dead letters");
                     passed.rejected = passed.received;
-                    refused.extend(
-                        before
-                            .events
-                            .into_iter()
-                            .map(|event| refuse(&stream, &by, event, "the stage panicked".into())),
-                    );
+                    let panicked = "the stage panicked";
+                    refused.extend(before.events.into_iter().map(|event| {
+                        Refused::event((&stream, split), &by, event, panicked.into())
+                    }));
                     batch = Batch {
                         stream,
                         events: Vec::new(),
@@ -555,16 +561,6 @@ fn give<T>(queue: &mpsc::Sender<T>, job: T) {
     }
 }
 
-fn refuse(stream: &StreamKey, by: &str, event: Event, reason: String) -> Refused {
-    Refused {
-        stream: stream.clone(),
-        reason,
-        by: by.into(),
-        body: event.body,
-        identity: event.identity,
-    }
-}
-
 fn identities(events: &[Event]) -> Vec<Identity> {
     events.iter().map(|event| event.identity).collect()
 }
@@ -600,7 +596,8 @@ async fn recover(
     ledger.commit(commit, clock.now_ms()).await
 }
 
-async fn committed(ledger: &dyn Ledger, names: Vec<String>) -> Result<Positions, Error> {
+/// The last committed positions under these names.
+pub(crate) async fn committed(ledger: &dyn Ledger, names: Vec<String>) -> Result<Positions, Error> {
     let mut committed = Positions::new();
     for name in names {
         if let Some(position) = ledger.position(&name).await? {

@@ -3,6 +3,7 @@
 //! `prepare` does all that can fail without touching state or network, so `validate` and `run` refuse the same
 //! pipelines in the same words.
 
+pub mod replay;
 mod source;
 mod tenants;
 pub mod view;
@@ -341,8 +342,9 @@ impl Prepared {
         } = self;
         let started = Instant::now();
         let ledger = open_ledger(&config).await?;
-        let dead_letter =
-            DeadLetters::new(&config.dead_letter_dir, &config.name, runtime.clock.clone());
+        let (letters, clock) = (&config.dead_letter_dir, runtime.clock.clone());
+        let dead_letter = DeadLetters::new(letters, &config.name, clock);
+        let dead_letter = dead_letter.at_most(config.dead_letter_bytes);
         let clock = runtime.clock.clone();
         let parts = Parts {
             ledger: ledger.clone(),

@@ -297,7 +297,10 @@ fn order() -> Map<String, Value> {
     let rows = [
         ("pipeline", keys::<PipelineSection>()),
         ("state", keys::<super::StateSection>()),
-        ("dead_letter", keys::<super::DeadLetterSection>()),
+        (
+            "dead_letter",
+            keys::<super::dead_letter::DeadLetterSection>(),
+        ),
         ("source", keys::<source::SourceSection>()),
         ("tenant", keys::<tenants::TenantSection>()),
         ("directory", keys::<tenants::DirectorySection>()),

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use futures::future::try_join_all;
 use tokio::sync::oneshot::error::RecvError;
@@ -13,7 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::deliver::Ack;
 use super::reading::Reading;
-use super::{Item, Line, RETRY, Totals, lock, refuse};
+use super::{Item, Line, RETRY, Totals, lock};
 use crate::clock::SharedClock;
 use crate::dead_letter::DeadLetters;
 use crate::event::{Identity, Refused, StreamKey};
@@ -24,6 +25,12 @@ use crate::metrics::streams::StreamCounts;
 
 /// Most identities in one commit: larger transactions only make the next one wait.
 const COMMIT_IDENTITIES: usize = 50_000;
+
+/// Longest wait before dead letters are tried again: who has made room wants to see it go on.
+const DEAD_LETTERS_AGAIN: Duration = Duration::from_secs(2);
+
+/// How often it is mentioned that they cannot be kept: in seconds that are a multiple of this.
+const DEAD_LETTERS_LOGGED: Duration = Duration::from_secs(30);
 
 /// An item whose turn has come.
 pub(super) struct Job {
@@ -110,12 +117,20 @@ impl Committer {
                 match self.dead_letter.append(&group.refused).await {
                     Ok(positions) => break positions,
                     Err(error) => {
-                        tracing::error!(%error, "dead letters cannot be kept; everything waits");
+                        let (since, news) = self.meters.dead_letters.ails(&error.what);
+                        if news || since.as_secs().is_multiple_of(DEAD_LETTERS_LOGGED.as_secs()) {
+                            tracing::error!(alarm = "dead_letters", %error, ?since,
+                                "dead letters cannot be kept; everything waits until they can");
+                        }
                         tokio::time::sleep(wait).await;
-                        wait = (wait * 2).min(RETRY.1);
+                        wait = (wait * 2).min(DEAD_LETTERS_AGAIN);
                     }
                 }
             };
+            if let Some(after) = self.meters.dead_letters.is_well() {
+                tracing::info!(?after, "dead letters can be kept again");
+            }
+            wait = RETRY.0;
             group.commit.positions.extend(positions);
         }
         let committed_ms = loop {
@@ -169,6 +184,7 @@ impl Group {
         let Job { ticket, item, acks } = job;
         let Item {
             stream,
+            split,
             batch,
             routed: _,
             mut rejected,
@@ -193,7 +209,8 @@ impl Group {
                     continue;
                 };
                 let by = format!("sink {}", ack.sink);
-                rejected.push(refuse(&stream, &by, event.clone(), reason));
+                let place = (&stream, &split);
+                rejected.push(Refused::event(place, &by, event.clone(), reason));
                 refused.insert(index);
                 given_up.events += 1;
                 given_up.bytes += event.body.len() as u64;

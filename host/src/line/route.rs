@@ -3,9 +3,13 @@
 //! An event that no sink's condition holds for is dropped, as by a filter. One whose body no condition can be read from
 //! goes nowhere: it becomes a dead letter.
 
-use super::refuse;
+use std::sync::Arc;
+
 use crate::event::{Batch, Event, Refused};
 use crate::stage::filter::FilterStage;
+
+/// Who refuses an event that no condition can be read from.
+pub const BY_CONDITIONS: &str = "key `when` of a sink";
 
 /// The conditions of all sinks, in their order.
 pub(super) struct Routes(Vec<Option<FilterStage>>);
@@ -33,7 +37,7 @@ impl Routes {
     }
 
     /// Decides where each event goes; what cannot be decided is refused.
-    pub fn route(&self, batch: Batch, refused: &mut Vec<Refused>) -> Fan {
+    pub fn route(&self, batch: Batch, split: &Arc<str>, refused: &mut Vec<Refused>) -> Fan {
         if batch.events.is_empty() {
             return Fan {
                 batch,
@@ -45,7 +49,7 @@ impl Routes {
         let (batch, goes, unrouted) = if everywhere {
             (batch, Vec::new(), 0)
         } else {
-            self.decide(batch, refused)
+            self.decide(batch, split, refused)
         };
         let routed = self.0.iter().enumerate().map(|(sink, condition)| {
             let indexes = condition.as_ref().map(|_| indexes(&goes, sink));
@@ -69,7 +73,12 @@ impl Routes {
     }
 
     /// The events that go somewhere, for each of them the sinks, and how many go nowhere.
-    fn decide(&self, batch: Batch, refused: &mut Vec<Refused>) -> (Batch, Vec<Vec<bool>>, u64) {
+    fn decide(
+        &self,
+        batch: Batch,
+        split: &Arc<str>,
+        refused: &mut Vec<Refused>,
+    ) -> (Batch, Vec<Vec<bool>>, u64) {
         let Batch { stream, events } = batch;
         let (mut kept, mut goes, mut unrouted) = (Vec::new(), Vec::new(), 0);
         for event in events {
@@ -81,7 +90,8 @@ impl Routes {
                 Ok(_) => unrouted += 1,
                 Err(error) => {
                     let reason = format!("the event is not a JSON object: {error}");
-                    refused.push(refuse(&stream, "key `when` of a sink", event, reason));
+                    let place = (&stream, split);
+                    refused.push(Refused::event(place, BY_CONDITIONS, event, reason));
                 }
             }
         }
@@ -89,7 +99,7 @@ impl Routes {
         (Batch { stream, events }, goes, unrouted)
     }
 
-    fn sinks_of(&self, event: &Event) -> Result<Vec<bool>, serde_json::Error> {
+    pub fn sinks_of(&self, event: &Event) -> Result<Vec<bool>, serde_json::Error> {
         let conditions = self.0.iter();
         conditions
             .map(|condition| match condition {
@@ -142,7 +152,7 @@ mod tests {
     fn each_sink_gets_what_its_condition_holds_for() {
         let mut refused = Vec::new();
         let routes = Routes::new(vec![when("a", "1"), when("a", "3"), when("a", "9")]);
-        let fan = routes.route(batch(&BODIES), &mut refused);
+        let fan = routes.route(batch(&BODIES), &"split".into(), &mut refused);
         let bodies = |routed: &Option<Routed>| {
             routed
                 .as_ref()
@@ -169,7 +179,7 @@ mod tests {
     #[test]
     fn without_conditions_nothing_is_read() {
         let mut refused = Vec::new();
-        let fan = Routes::new(vec![None, None]).route(batch(&BODIES), &mut refused);
+        let fan = Routes::new(vec![None, None]).route(batch(&BODIES), &"split".into(), &mut refused);
         assert_eq!(
             (fan.batch.events.len(), fan.unrouted, refused.len()),
             (4, 0, 0)

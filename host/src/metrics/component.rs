@@ -1,7 +1,8 @@
 //! What passes through each stage and each sink of a line.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -17,6 +18,63 @@ pub struct Meters {
     pub stages: Vec<StageMeter>,
     /// Of each sink, in order.
     pub sinks: Vec<SinkMeter>,
+    /// Of the dead letters.
+    pub dead_letters: Arc<DeadLetterMeter>,
+}
+
+/// How full the dead letters are, and whether they can be kept.
+#[derive(Debug, Default)]
+pub struct DeadLetterMeter {
+    path: PathBuf,
+    most_bytes: u64,
+    trouble: Mutex<Option<(Instant, String)>>,
+}
+
+impl DeadLetterMeter {
+    /// The meter of a file that may have so many bytes.
+    pub fn new(path: &Path, most_bytes: u64) -> Self {
+        Self {
+            path: path.to_owned(),
+            most_bytes,
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// How large the file is now.
+    pub fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |file| file.len())
+    }
+
+    /// How large it may be.
+    pub fn most_bytes(&self) -> u64 {
+        self.most_bytes
+    }
+
+    /// Dead letters cannot be kept. Returns for how long, and whether that is news.
+    pub fn ails(&self, why: &str) -> (Duration, bool) {
+        let mut trouble = self.lock();
+        let before = trouble.take();
+        let news = before.as_ref().is_none_or(|(_, said)| said != why);
+        let since = before.map_or_else(Instant::now, |(since, _)| since);
+        *trouble = Some((since, why.to_owned()));
+        (since.elapsed(), news)
+    }
+
+    /// Dead letters can be kept. Returns for how long they could not.
+    pub fn is_well(&self) -> Option<Duration> {
+        self.lock().take().map(|(since, _)| since.elapsed())
+    }
+
+    /// Why dead letters cannot be kept, if they cannot, and for how long.
+    pub fn trouble(&self) -> Option<(String, Duration)> {
+        let trouble = self.lock();
+        let said = trouble.as_ref();
+        said.map(|(since, why)| (why.clone(), since.elapsed()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, String)>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The counters of a stage. They count what it did, also when a crash makes it do that again.

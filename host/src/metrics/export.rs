@@ -293,6 +293,24 @@ fn of_pipelines(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
         "Whether the ledger could be asked for this answer; what only it knows is missing when not.",
         |pipeline| u64::from(pipeline.ledger_trouble.is_none()),
     );
+    each(
+        "sluicegate_dead_letter_bytes",
+        Kind::Gauge,
+        "Size of the file of dead letters.",
+        |pipeline| pipeline.dead_letters.bytes,
+    );
+    each(
+        "sluicegate_dead_letter_limit_bytes",
+        Kind::Gauge,
+        "How large the file of dead letters may be; then everything waits.",
+        |pipeline| pipeline.dead_letters.most_bytes,
+    );
+    each(
+        "sluicegate_dead_letter_up",
+        Kind::Gauge,
+        "Whether dead letters can be kept; everything waits while they cannot.",
+        |pipeline| u64::from(pipeline.dead_letters.trouble.is_none()),
+    );
     let mut family = text.family(
         "sluicegate_plugin_info",
         Kind::Gauge,

@@ -15,7 +15,7 @@ use crate::ledger::progress::{Backlog, Progress};
 use crate::line::{BUDGET_BYTES, Line};
 use crate::metrics::process::Process;
 use crate::metrics::snapshot::{
-    PipelineSnapshot, SinkSnapshot, Snapshot, StageSnapshot, StreamSnapshot, TenantSnapshot,
+    DeadLetterSnapshot, PipelineSnapshot, SinkSnapshot, Snapshot, StageSnapshot, StreamSnapshot, TenantSnapshot,
 };
 use crate::metrics::{faults, plugin_counters};
 use crate::plugin::Plugin;
@@ -99,6 +99,8 @@ pub enum Part {
     Stream(StreamKey),
     /// A sink.
     Sink(String),
+    /// The dead letters.
+    DeadLetters,
 }
 
 /// While this lives, the pipeline can be looked at.
@@ -233,6 +235,10 @@ impl View {
         let Some(line) = self.line.upgrade() else {
             return;
         };
+        if let Some((why, waiting)) = line.meters().dead_letters.trouble() {
+            let seconds = waiting.as_secs();
+            add(Part::DeadLetters, format!("everything waits for them since {seconds} s: {why}"));
+        }
         for sink in &line.meters().sinks {
             let waiting = sink
                 .counts()
@@ -272,6 +278,7 @@ impl View {
             kind,
             counts: sink.counts(),
         });
+        let dead_letters = &line.meters().dead_letters;
         Some(PipelineSnapshot {
             name: self.about.name.clone(),
             file: self.about.file.clone(),
@@ -282,6 +289,11 @@ impl View {
             held_bytes: line.held_bytes() as u64,
             room_bytes: BUDGET_BYTES as u64,
             ledger_trouble,
+            dead_letters: DeadLetterSnapshot {
+                bytes: dead_letters.bytes(),
+                most_bytes: dead_letters.most_bytes(),
+                trouble: dead_letters.trouble().map(|(why, _)| why),
+            },
             streams,
             stages: stages.collect(),
             sinks: sinks.collect(),
