@@ -16,6 +16,7 @@ pub mod http;
 pub mod limits;
 pub mod reference;
 pub mod report;
+mod secret;
 pub mod sink;
 pub mod source;
 pub mod stage;
@@ -187,6 +188,27 @@ impl Config {
                 Err(vec![Error::internal("a config was refused for no reason")])
             }
             _ => Err(errors),
+        }
+    }
+
+    /// Whether a section says the same in both; also when it is missing in both.
+    pub fn is_same(&self, other: &Self, section: &str) -> bool {
+        match (self.tree.get(section), other.tree.get(section)) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.is_same(other),
+            _ => false,
+        }
+    }
+
+    /// Whether the sink of a name is written alike in both.
+    pub fn is_same_sink(&self, other: &Self, name: &str) -> bool {
+        let written = |config: &Self| {
+            let index = config.sinks.iter().position(|sink| sink.name == name)?;
+            config.tree.get("sinks")?.item(index).cloned()
+        };
+        match (written(self), written(other)) {
+            (Some(one), Some(other)) => one.is_same(&other),
+            _ => false,
         }
     }
 

@@ -90,7 +90,11 @@ impl DeadLetters {
             return false;
         };
         let here = std::fs::metadata(self.path());
-        here.is_ok_and(|here| committed.get(inode).is_some_and(|inode| *inode != here.ino()))
+        here.is_ok_and(|here| {
+            committed
+                .get(inode)
+                .is_some_and(|inode| *inode != here.ino())
+        })
     }
 
     /// Keeps what was refused, durably; returns the positions to commit with it. An error says that nothing of it is

@@ -71,7 +71,9 @@ impl Which {
                 wanted.as_ref().is_none_or(|wanted| wanted == value)
             };
             let has = |wanted: &Option<String>, value: &str| {
-                wanted.as_ref().is_none_or(|wanted| value.contains(&**wanted))
+                wanted
+                    .as_ref()
+                    .is_none_or(|wanted| value.contains(&**wanted))
             };
             let name = || letter.name.to_string();
             is(&self.tenant, &refused.stream.tenant)
@@ -80,7 +82,10 @@ impl Which {
                 && has(&self.by, &refused.by)
                 && since_ms.is_none_or(|since_ms| letter.time_ms >= since_ms)
                 && (self.letters.is_empty()
-                    || self.letters.iter().any(|wanted| name().starts_with(&**wanted)))
+                    || self
+                        .letters
+                        .iter()
+                        .any(|wanted| name().starts_with(&**wanted)))
         }
     }
 }
@@ -129,7 +134,9 @@ fn store(config: &Config) -> Store {
 fn mention(store: &Store, strange: u64) {
     if strange > 0 {
         let path = store.path().display();
-        eprintln!("warning: {strange} line(s) of `{path}` are no dead letters; they are left alone");
+        eprintln!(
+            "warning: {strange} line(s) of `{path}` are no dead letters; they are left alone"
+        );
     }
 }
 
@@ -166,7 +173,9 @@ impl List {
                     print(table(&rows).trim_end());
                 }
                 let name = &config.name;
-                print(&format!("{name}: {count} dead letter(s), {bytes} bytes in them"));
+                print(&format!(
+                    "{name}: {count} dead letter(s), {bytes} bytes in them"
+                ));
             }
         }
         Ok(0)
@@ -213,8 +222,14 @@ impl Show {
             if !letter.name.to_string().starts_with(&self.letter) {
                 return Ok(true);
             }
-            if found.as_ref().is_some_and(|found| found.name != letter.name) {
-                let what = format!("several letters have names that begin with `{}`", self.letter);
+            if found
+                .as_ref()
+                .is_some_and(|found| found.name != letter.name)
+            {
+                let what = format!(
+                    "several letters have names that begin with `{}`",
+                    self.letter
+                );
                 return Err(Error::new(Kind::Usage, what).help("write more of the name"));
             }
             found = Some(letter);
@@ -244,7 +259,9 @@ impl Show {
         eprintln!("{shown:#}");
         let written = std::io::stdout().write_all(body);
         written.map_err(|error| {
-            vec![Error::unavailable(format!("cannot write to standard output: {error}"))]
+            vec![Error::unavailable(format!(
+                "cannot write to standard output: {error}"
+            ))]
         })?;
         Ok(0)
     }

@@ -32,6 +32,13 @@ impl DeadLetterSection {
         let written = self.max_size.map(|size| size.0);
         let bounds = (LEAST_BYTES, MOST_BYTES);
         let print = |bytes| Size(bytes).to_string();
-        in_range(report, &at.key("max_size"), written, DEFAULT_BYTES, bounds, print)
+        in_range(
+            report,
+            &at.key("max_size"),
+            written,
+            DEFAULT_BYTES,
+            bounds,
+            print,
+        )
     }
 }

@@ -258,7 +258,10 @@ mod tests {
             assert_eq!(line.pop(), Some(b'\n'));
             let letter = Letter::read(&line).unwrap();
             assert_eq!(letter.time_ms, 1_767_225_600_123);
-            assert_eq!(format!("{:?}", letter.refused), format!("{:?}", refused(body)));
+            assert_eq!(
+                format!("{:?}", letter.refused),
+                format!("{:?}", refused(body))
+            );
             let event = letter.event();
             assert_eq!((&*event.id, event.fingerprint), ("a", u64::MAX));
             assert_eq!((event.time_ms, &event.body[..]), (7, body));
@@ -267,8 +270,12 @@ mod tests {
 
     #[test]
     fn the_line_of_an_older_version_is_a_letter_too() {
-        let line = br#"{"time":"2026-01-01T00:00:00.000Z","tenant":"contoso","stream":"Audit.General","by":"sink file","reason":"too blue","identity":"AAAAAAAAAAAAAAAAAAAAAA","encoding":"json","body":{"@timestamp":"2026-01-01T00:00:01Z","event":{"id":"x"}}}"#;
-        let letter = Letter::read(line).unwrap();
+        let line = concat!(
+            r#"{"time":"2026-01-01T00:00:00.000Z","tenant":"contoso","stream":"Audit.General","#,
+            r#""by":"sink file","reason":"too blue","identity":"AAAAAAAAAAAAAAAAAAAAAA","#,
+            r#""encoding":"json","body":{"@timestamp":"2026-01-01T00:00:01Z","event":{"id":"x"}}}"#,
+        );
+        let letter = Letter::read(line.as_bytes()).unwrap();
         let event = letter.event();
         assert_eq!((&*event.id, event.time_ms), ("x", 1_767_225_601_000));
         assert_eq!(event.identity, Identity([0; 16]));

@@ -112,8 +112,8 @@ impl Replaying {
                 .create(true)
                 .mode(FILE_MODE)
                 .open(&files.replayed)?;
-            let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
-            file.write_all(lines.as_bytes())?;
+            let lines: Vec<String> = names.iter().map(Name::to_string).collect();
+            file.write_all((lines.join("\n") + "\n").as_bytes())?;
             file.sync_data()?;
             sync_directory(&files.directory)
         };
@@ -153,7 +153,8 @@ impl Replaying {
         let mut new = BufWriter::with_capacity(1 << 20, file);
         let mut line = Vec::new();
         while next_line(&mut old, &mut line)? {
-            let gone = Letter::read(&line).is_some_and(|letter| self.replayed.contains(&letter.name));
+            let gone =
+                Letter::read(&line).is_some_and(|letter| self.replayed.contains(&letter.name));
             if !gone {
                 new.write_all(&line)?;
                 new.write_all(b"\n")?;

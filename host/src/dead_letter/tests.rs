@@ -65,7 +65,10 @@ async fn what_was_not_committed_is_cut_off() {
     let mut before = letters(&directory).await;
     let committed = before.append(&[refused("1")]).await.unwrap();
     before.append(&[refused("2")]).await.unwrap();
-    let mode = std::fs::metadata(before.path()).unwrap().permissions().mode();
+    let mode = std::fs::metadata(before.path())
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o777, 0o600);
     drop(before);
     let mut after = DeadLetters::new(directory.path(), "contoso", Arc::new(Stopped));
@@ -81,7 +84,10 @@ async fn nothing_is_kept_beyond_the_room_and_all_again_when_there_is_some() {
     letters.append(&[refused("1")]).await.unwrap();
     letters.append(&[refused("2")]).await.unwrap();
     let error = letters.append(&[refused("3")]).await.unwrap_err();
-    assert!(error.to_string().contains("no room for more dead letters"), "{error}");
+    assert!(
+        error.to_string().contains("no room for more dead letters"),
+        "{error}"
+    );
     assert_eq!(bodies(&directory), ["1", "2"]);
     let store = Store::new(directory.path(), "contoso");
     let mut replaying = store.replay().unwrap();
@@ -100,7 +106,10 @@ async fn an_empty_file_takes_whatever_comes() {
     let mut letters = letters(&directory).await.at_most(10);
     letters.append(&[refused("1"), refused("2")]).await.unwrap();
     letters.append(&[refused("3")]).await.unwrap_err();
-    assert_eq!(letters.meter().bytes(), std::fs::metadata(letters.path()).unwrap().len());
+    assert_eq!(
+        letters.meter().bytes(),
+        std::fs::metadata(letters.path()).unwrap().len()
+    );
 }
 
 #[tokio::test]
@@ -111,7 +120,13 @@ async fn a_replay_that_is_killed_is_not_done_again() {
     let committed = letters.append(&all).await.unwrap();
     let store = Store::new(directory.path(), "contoso");
     let mut killed = store.replay().unwrap();
-    assert!(store.replay().unwrap_err().to_string().contains("another command replays"));
+    assert!(
+        store
+            .replay()
+            .unwrap_err()
+            .to_string()
+            .contains("another command replays")
+    );
     killed.remove(&names(&directory, &["1", "3"])).unwrap();
     drop(killed);
     assert_eq!(bodies(&directory), ["2"]);
@@ -127,7 +142,10 @@ async fn a_replay_that_is_killed_is_not_done_again() {
     drop(letters);
     let mut after = DeadLetters::new(directory.path(), "contoso", Arc::new(Stopped));
     let positions = after.recover(&committed).await.unwrap();
-    assert!(positions.values().any(|end| *end == text.len() as u64), "{positions:?}");
+    assert!(
+        positions.values().any(|end| *end == text.len() as u64),
+        "{positions:?}"
+    );
     let left = std::fs::read_dir(directory.path()).unwrap().count();
     assert_eq!(left, 3, "the letters and two locks");
 }

@@ -139,10 +139,13 @@ impl Replay {
         for event in events {
             let sinks = match sink {
                 Some(only) => (0..self.lanes.len()).map(|sink| sink == only).collect(),
-                None => self.routes.sinks_of(&event).map_err(|error| Fate::Refused {
-                    by: super::route::BY_CONDITIONS.into(),
-                    reason: format!("the event is not a JSON object: {error}"),
-                })?,
+                None => self
+                    .routes
+                    .sinks_of(&event)
+                    .map_err(|error| Fate::Refused {
+                        by: super::route::BY_CONDITIONS.into(),
+                        reason: format!("the event is not a JSON object: {error}"),
+                    })?,
             };
             if sinks.contains(&true) {
                 sent.push(Sent {
@@ -193,7 +196,10 @@ impl Replay {
 fn of_one_stream(sent: &[Sent], sink: usize) -> Vec<Vec<&Sent>> {
     let mut groups: Vec<Vec<&Sent>> = Vec::new();
     for sent in sent.iter().filter(|sent| sent.sinks[sink]) {
-        match groups.iter_mut().find(|group| group[0].stream == sent.stream) {
+        match groups
+            .iter_mut()
+            .find(|group| group[0].stream == sent.stream)
+        {
             Some(group) => group.push(sent),
             None => groups.push(vec![sent]),
         }

@@ -72,6 +72,36 @@ impl Routes {
         }
     }
 
+    /// What each sink gets of a batch that was routed before, how many events go nowhere now, and those that no
+    /// condition can be read from.
+    pub fn again(&self, batch: &Batch) -> (Vec<Option<Routed>>, u64, Vec<(usize, String)>) {
+        let (mut nowhere, mut unreadable) = (0, Vec::new());
+        let mut indexes = vec![Vec::new(); self.0.len()];
+        for (index, event) in batch.events.iter().enumerate() {
+            match self.sinks_of(event) {
+                Ok(sinks) if sinks.contains(&true) => {
+                    let goes = indexes.iter_mut().zip(sinks).filter(|(_, goes)| *goes);
+                    goes.for_each(|(indexes, _)| indexes.push(index));
+                }
+                Ok(_) => nowhere += 1,
+                Err(error) => {
+                    unreadable.push((index, format!("the event is not a JSON object: {error}")));
+                }
+            }
+        }
+        let routed = indexes.into_iter().map(|indexes| {
+            let events: Vec<_> = indexes.iter().map(|i| batch.events[*i].clone()).collect();
+            (!events.is_empty()).then(|| Routed {
+                batch: Batch {
+                    stream: batch.stream.clone(),
+                    events,
+                },
+                indexes: Some(indexes),
+            })
+        });
+        (routed.collect(), nowhere, unreadable)
+    }
+
     /// The events that go somewhere, for each of them the sinks, and how many go nowhere.
     fn decide(
         &self,
@@ -179,7 +209,8 @@ mod tests {
     #[test]
     fn without_conditions_nothing_is_read() {
         let mut refused = Vec::new();
-        let fan = Routes::new(vec![None, None]).route(batch(&BODIES), &"split".into(), &mut refused);
+        let fan =
+            Routes::new(vec![None, None]).route(batch(&BODIES), &"split".into(), &mut refused);
         assert_eq!(
             (fan.batch.events.len(), fan.unrouted, refused.len()),
             (4, 0, 0)

@@ -1,8 +1,8 @@
 //! What passes through each stage and each sink of a line.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,11 +15,34 @@ pub struct Meters {
     /// Of each stream.
     pub streams: Streams,
     /// Of each stage, in order.
-    pub stages: Vec<StageMeter>,
+    pub stages: List<StageMeter>,
     /// Of each sink, in order.
-    pub sinks: Vec<SinkMeter>,
+    pub sinks: List<SinkMeter>,
     /// Of the dead letters.
     pub dead_letters: Arc<DeadLetterMeter>,
+}
+
+/// Meters of parts that may be exchanged while the line runs.
+#[derive(Debug)]
+pub struct List<T>(RwLock<Vec<Arc<T>>>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(RwLock::default())
+    }
+}
+
+impl<T> List<T> {
+    /// Those of the parts that are there now.
+    pub fn all(&self) -> Vec<Arc<T>> {
+        let list = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        list.clone()
+    }
+
+    /// These are the parts from now on.
+    pub fn set(&self, list: Vec<Arc<T>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = list;
+    }
 }
 
 /// How full the dead letters are, and whether they can be kept.
@@ -155,6 +178,7 @@ pub struct SinkMeter {
     accepted: Counter,
     acknowledged: Counter,
     refused: Counter,
+    withdrawn: Counter,
     /// Since when everything waits for this sink, if it does.
     waiting: Mutex<Option<Instant>>,
 }
@@ -188,6 +212,8 @@ pub struct SinkCounts {
     pub acknowledged: Load,
     /// Events that no retry can deliver there.
     pub refused: Load,
+    /// What was taken back before it was settled, since the sink was exchanged.
+    pub withdrawn: Load,
     /// For how long everything has been waiting for it.
     pub waiting: Option<Duration>,
 }
@@ -200,7 +226,7 @@ impl SinkCounts {
 
     /// What was handed to it and is not settled.
     pub fn pending(&self) -> Load {
-        self.accepted.less(self.acknowledged)
+        self.accepted.less(self.acknowledged).less(self.withdrawn)
     }
 }
 
@@ -216,6 +242,11 @@ impl SinkMeter {
     /// A batch is handed to the sink.
     pub fn accepted(&self, load: Load) {
         self.accepted.add(load);
+    }
+
+    /// A batch that was handed to the sink is taken back.
+    pub fn withdrawn(&self, load: Load) {
+        self.withdrawn.add(load);
     }
 
     /// The sink has settled a batch, of which it refused a part.
@@ -238,6 +269,7 @@ impl SinkMeter {
         SinkCounts {
             acknowledged,
             refused: self.refused.load(),
+            withdrawn: self.withdrawn.load(),
             accepted: self.accepted.load(),
             waiting: waiting.map(|since| since.elapsed()),
         }

@@ -54,6 +54,8 @@ pub struct PipelineSnapshot {
     pub room_bytes: u64,
     /// Why the ledger could not be asked; what only it knows is missing then.
     pub ledger_trouble: Option<String>,
+    /// Why its file, as it is now, cannot be used, if it cannot.
+    pub config_trouble: Option<String>,
     /// Its dead letters.
     pub dead_letters: DeadLetterSnapshot,
     /// Its tenants, by id.

@@ -28,6 +28,9 @@ use crate::stage::{Stage, Staged};
 /// Letters sent at a time, and their bytes: what a kill may send twice.
 const BATCH: (usize, usize) = (500, 4 << 20);
 
+/// Why a letter waits for which nothing was made ready.
+const LATER: &str = "it came while others were replayed; replay again";
+
 /// How letters are replayed.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -69,7 +72,10 @@ pub struct Replayer {
 struct Open {
     replay: Replay,
     names: Vec<String>,
-    held: Option<String>,
+    /// Those that the running collector holds.
+    held: Vec<String>,
+    /// Whether all sinks are open, but for those.
+    every: bool,
     ledger: Option<Arc<dyn Ledger>>,
 }
 
@@ -119,7 +125,10 @@ impl Replayer {
         } else if by == "source" {
             (true, Some(0), None)
         } else if let Some((number, kind)) = stage_of(by) {
-            let same = self.stages.get(number).is_some_and(|stage| stage.name() == kind);
+            let same = self
+                .stages
+                .get(number)
+                .is_some_and(|stage| stage.name() == kind);
             (false, Some(if same { number } else { 0 }), None)
         } else {
             (false, self.options.through_stages.then_some(0), None)
@@ -132,7 +141,14 @@ impl Replayer {
             ));
         }
         let tenant = &letter.refused.stream.tenant;
-        if mapped && !self.config.source.tenants.iter().any(|known| known.id == *tenant) {
+        if mapped
+            && !self
+                .config
+                .source
+                .tenants
+                .iter()
+                .any(|known| known.id == *tenant)
+        {
             return Err(format!(
                 "the pipeline has no tenant `{tenant}` any more, whose settings map its records"
             ));
@@ -179,14 +195,21 @@ impl Replayer {
             }
             let mut sendable = Vec::new();
             for letter in batch {
-                match self.target(&letter).and_then(|target| open.reachable(target)) {
+                let target = self.target(&letter).and_then(|target| {
+                    let tenant = &letter.refused.stream.tenant;
+                    if target.mapped && !mappings.contains_key(tenant) {
+                        return Err(LATER.to_owned());
+                    }
+                    open.reachable(target)
+                });
+                match target {
                     Ok(target) => sendable.push((letter, target)),
                     Err(why) => tell(letter, Outcome::Skipped(why)),
                 }
             }
-            let passengers = sendable.iter().map(|(letter, target)| {
-                self.passenger(letter, target, &mappings, &open.names)
-            });
+            let passengers = sendable
+                .iter()
+                .map(|(letter, target)| self.passenger(letter, target, &mappings, &open.names));
             let sending = open.replay.send(passengers.collect());
             let sent = tokio::select! {
                 sent = sending => sent,
@@ -260,7 +283,10 @@ impl Replayer {
         names: &[String],
     ) -> Passenger {
         let stream = letter.refused.stream.clone();
-        let mapping = target.mapped.then(|| mappings.get(&stream.tenant)).flatten();
+        let mapping = target
+            .mapped
+            .then(|| mappings.get(&stream.tenant))
+            .flatten();
         let from = target.from_stage.unwrap_or(self.stages.len());
         let stages = self.stages.get(from..).unwrap_or_default();
         let sink = target.sink.as_ref();
@@ -294,7 +320,11 @@ impl Replayer {
                 "take the record with `dead-letter show`, or leave those out: `--by`, `--stream`",
             ));
         }
-        for tenant in source.tenants.iter().filter(|tenant| tenants.contains(&tenant.id)) {
+        for tenant in source
+            .tenants
+            .iter()
+            .filter(|tenant| tenants.contains(&tenant.id))
+        {
             let (config, limits) = (tenant.config.to_string(), Limits::from(&tenant.limits));
             let clock = self.runtime.clock.clone();
             let transform = PluginTransform::new(plugin.clone(), config, limits, clock)?;
@@ -308,7 +338,10 @@ impl Replayer {
     async fn open(&self, targets: &BTreeSet<Target>) -> Result<Open, Vec<Error>> {
         let every = targets.iter().any(|target| target.sink.is_none());
         let needed = |name: &str| {
-            every || targets.iter().any(|target| target.sink.as_deref() == Some(name))
+            every
+                || targets
+                    .iter()
+                    .any(|target| target.sink.as_deref() == Some(name))
         };
         let (mut sinks, mut errors) = (Vec::new(), Vec::new());
         for sink in self.config.sinks.iter().filter(|sink| needed(&sink.name)) {
@@ -320,13 +353,13 @@ impl Replayer {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let (mut ledger, mut held) = (None, None);
+        let (mut ledger, mut held) = (None, Vec::new());
         if sinks.iter().any(|(_, outlet)| keeps_positions(outlet)) {
             match open_ledger(&self.config).await {
                 Ok(opened) => ledger = Some(opened),
                 Err(error) if error.kind == Kind::Temporary => {
                     let names = sinks.iter().filter(|(_, outlet)| keeps_positions(outlet));
-                    held = names.map(|(name, _)| name.clone()).next();
+                    held = names.map(|(name, _)| name.clone()).collect();
                     sinks.retain(|(_, outlet)| !keeps_positions(outlet));
                 }
                 Err(error) => return Err(vec![error]),
@@ -343,6 +376,7 @@ impl Replayer {
             replay: Replay::start(outlets),
             names,
             held,
+            every,
             ledger,
         })
     }
@@ -369,12 +403,17 @@ impl Replayer {
 
 impl Open {
     fn reachable(&self, target: Target) -> Result<Target, String> {
-        let away = match &target.sink {
-            Some(name) => Some(name).filter(|name| !self.names.contains(name)),
-            None => self.held.as_ref(),
+        let held = match &target.sink {
+            Some(name) => self.held.iter().find(|held| *held == name),
+            None => self.held.first(),
         };
-        match away {
-            None => Ok(target),
+        let open = match &target.sink {
+            Some(name) => self.names.contains(name),
+            None => self.every,
+        };
+        match held {
+            None if open => Ok(target),
+            None => Err(LATER.to_owned()),
             Some(name) => Err(format!(
                 "sink `{name}` writes where the running collector writes, which counts its bytes: stop the collector \
                  first, or name another with `--sink`"
@@ -423,7 +462,11 @@ impl Stage for Mapping {
     async fn apply(&self, batch: Batch) -> Staged {
         let tenant = batch.stream.tenant.clone();
         let mut staged = self.0.apply(batch).await;
-        for event in staged.passed.iter_mut().filter(|event| !event.id.is_empty()) {
+        for event in staged
+            .passed
+            .iter_mut()
+            .filter(|event| !event.id.is_empty())
+        {
             event.identity = Identity::of(&tenant, &event.id, event.fingerprint);
         }
         staged

@@ -123,7 +123,11 @@ impl Replay {
 
 /// A letter's way in words.
 fn way(target: &Target) -> String {
-    let mapped = if target.mapped { "through the mapping, " } else { "" };
+    let mapped = if target.mapped {
+        "through the mapping, "
+    } else {
+        ""
+    };
     let stages = match target.from_stage {
         Some(0) => "through all stages, ".to_owned(),
         Some(number) => format!("through the stages from number {} on, ", number + 1),
