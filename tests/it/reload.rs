@@ -9,7 +9,7 @@ use sluicegate_tests::{
 };
 use tempfile::TempDir;
 
-use crate::api::until;
+use crate::api::{FREE, address, get, until};
 use crate::http::QUICK;
 use crate::{folder, sluicegate};
 
@@ -135,8 +135,14 @@ fn a_tenant_is_added_the_config_broken_and_a_sink_changed_and_nobody_else_notice
             .events_per_blob(2),
     );
     let (before, after) = (collector(501), collector(502));
-    let pipeline = case.pipeline().sink(&http(&before));
+    let piped = |sink: &str| case.pipeline().section(FREE).sink(sink);
+    let pipeline = piped(&http(&before));
     let running = case.start(&pipeline.clone().first(2), "");
+    let address = address(&running);
+    let config_up = |up: u8| {
+        let (_, metrics) = get(address, "/metrics", "");
+        metrics.contains(&format!("sluicegate_config_up{{pipeline=\"load\"}} {up}\n"))
+    };
     (0..2).for_each(|tenant| case.at_work(&running, tenant));
     case.reload(&running, &pipeline);
     case.at_work(&running, 2);
@@ -157,15 +163,16 @@ fn a_tenant_is_added_the_config_broken_and_a_sink_changed_and_nobody_else_notice
     // What cannot be had, such as a secret, is found before anything is touched, too.
     let secret = "auth: { strategy: bearer, token: { env: NOBODY_SET_THIS } }";
     let sink = format!("http: {{ uri: '{}/events', {secret} }}", after.url());
-    case.reload(&running, &case.pipeline().sink(&sink));
+    case.reload(&running, &piped(&sink));
     case.says(&running, "the pipeline goes on as it was", 2);
     assert!(running.stderr().contains("`NOBODY_SET_THIS` is not set"));
     assert!(after.delivered().events.is_empty());
+    assert!(config_up(0));
 
-    case.reload(&running, &case.pipeline().sink(&http(&after)));
+    case.reload(&running, &piped(&http(&after)));
     case.says(&running, "changed: sink `http`", 1);
-    assert!(!before.delivered().events.is_empty());
-    case.reload(&running, &case.pipeline().sink(&http(&after)));
+    assert!(!before.delivered().events.is_empty() && config_up(1));
+    case.reload(&running, &piped(&http(&after)));
     case.says(&running, "nothing of it has changed", 1);
     case.whole(&running, || case.file("load.ndjson"));
     case.whole(&running, || both(&before, &after));
@@ -233,13 +240,23 @@ fn what_waits_for_a_sink_that_is_down_goes_to_the_one_that_takes_its_place() {
             .contains("the sink does not take events")
             .then_some(())
     });
-    let pipeline = case.pipeline().section(short).sink(&http(&instead));
+    // The file moves as well: what it has beyond the last commit is taken back.
+    let pipeline = case
+        .pipeline()
+        .section(short)
+        .only("file: { path: moved.ndjson }")
+        .sink(&http(&instead));
     case.reload(&running, &pipeline);
-    case.says(&running, "changed: sink `http`", 1);
+    case.says(&running, "changed: sink `file`, sink `http`", 1);
+    let files = || {
+        let mut all = case.file("load.ndjson");
+        all.events.extend(case.file("moved.ndjson").events);
+        all
+    };
     case.whole(&running, || both(&down, &instead));
-    case.whole(&running, || case.file("load.ndjson"));
+    case.whole(&running, files);
     let _ = stop(running);
-    case.once_each(&case.file("load.ndjson"));
+    case.once_each(&files());
     let verdict = case.office.judge(&both(&down, &instead));
     assert_eq!((verdict.missing, verdict.invented), (0, 0), "{verdict:?}");
     assert_eq!(case.sign_ins(0), 1);

@@ -186,10 +186,22 @@ impl Committer {
                 continue;
             }
             lane.stop.cancel();
-            if let Some(task) = self.tasks.remove(&lane.number) {
-                // Ends after the write that is under way; one that panicked has said so.
-                let _ = task.await;
+            let Some(task) = self.tasks.remove(&lane.number) else {
+                continue;
+            };
+            // Ends after the write that is under way; one that panicked has said so.
+            if let Ok(Some(sink)) = task.await {
+                self.take_back(Way::Ordered(sink)).await;
             }
+        }
+    }
+
+    /// What an old sink has written and is not committed goes to its successor, so it is not left there.
+    async fn take_back(&self, mut way: Way) {
+        let old = std::iter::once(&mut way);
+        if let Err(error) = recover::of_sinks(self.ledger.as_ref(), old).await {
+            tracing::warn!(sink = way.name(), %error,
+                "the last events of a sink that goes stand there and in the one that takes its place");
         }
     }
 

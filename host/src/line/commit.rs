@@ -11,10 +11,9 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 
 use super::change::Request;
-use super::deliver::{Ack, Lane};
+use super::deliver::{Ack, Lane, Task};
 use super::reading::Reading;
 use super::route::Routed;
 use super::{Item, Line, RETRY, Totals, lock};
@@ -114,7 +113,7 @@ pub(super) struct Committer {
     pub line: Weak<Line>,
     pub done: watch::Sender<u64>,
     /// Of the sinks, by the numbers of their lanes.
-    pub tasks: BTreeMap<u64, JoinHandle<()>>,
+    pub tasks: BTreeMap<u64, Task>,
 }
 
 /// Acknowledged items on their way into one transaction.

@@ -86,6 +86,9 @@ impl Receipt {
     }
 }
 
+/// The task of a sink; one that writes in order is given back when it is stopped.
+pub(super) type Task = JoinHandle<Option<Box<dyn Sink>>>;
+
 /// The way to one sink.
 pub(super) struct Lane {
     /// No other lane of this process has it.
@@ -105,7 +108,7 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Starts the task of a sink.
-    pub fn start(way: Way) -> (Self, JoinHandle<()>) {
+    pub fn start(way: Way) -> (Self, Task) {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let (jobs, queue) = mpsc::channel(MAX_ITEMS);
         let (name, stop) = (way.name().to_owned(), CancellationToken::new());
@@ -127,6 +130,7 @@ impl Lane {
                                 "the sink was exchanged; what it could not send is dropped there");
                         },
                     }
+                    None
                 });
                 (acknowledgements, task)
             }
@@ -199,7 +203,11 @@ impl Lane {
     }
 }
 
-async fn run(mut sink: Box<dyn Sink>, mut queue: mpsc::Receiver<Job>, stop: CancellationToken) {
+async fn run(
+    mut sink: Box<dyn Sink>,
+    mut queue: mpsc::Receiver<Job>,
+    stop: CancellationToken,
+) -> Option<Box<dyn Sink>> {
     while let Some(Some(first)) = stop.run_until_cancelled(queue.recv()).await {
         let limit = sink.batch_bytes();
         let mut bytes = first.batch.bytes();
@@ -212,10 +220,11 @@ async fn run(mut sink: Box<dyn Sink>, mut queue: mpsc::Receiver<Job>, stop: Canc
             receipts.push(job.receipt);
         }
         let Some(written) = write(sink.as_mut(), &batches, &stop).await else {
-            return;
+            return Some(sink);
         };
         acknowledge(sink.name(), written, receipts);
     }
+    stop.is_cancelled().then_some(sink)
 }
 
 /// Writes until it succeeds; `None` when stopped before. A write that has begun is always waited for.

@@ -5,9 +5,7 @@
 
 use std::sync::Arc;
 
-use tokio::task::JoinHandle;
-
-use super::deliver::Lane;
+use super::deliver::{Lane, Task};
 use super::route::{Routed, Routes};
 use super::{RETRY, Totals};
 use crate::event::{Batch, Event, StreamKey};
@@ -46,7 +44,7 @@ pub enum Fate {
 pub struct Replay {
     routes: Routes,
     lanes: Vec<Lane>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Vec<Task>,
     totals: Totals,
 }
 
