@@ -27,6 +27,7 @@ mod opensearch;
 mod pipeline;
 mod reload;
 mod restart;
+mod rig;
 mod sandbox;
 mod secrets;
 mod state;
