@@ -25,7 +25,7 @@ const FILE_MODE: u32 = 0o600;
 
 /// What to do when there is no room.
 const FULL_HELP: &str = "`sluicegate dead-letter list FILE` shows why they were refused; replay them, move their file \
-    away, or raise `dead_letter.max_size`";
+    away, or start again with a larger `dead_letter.max_size`";
 
 /// The dead letters of one pipeline.
 #[derive(Debug)]
