@@ -6,6 +6,7 @@
 
 mod audit;
 mod by_hand;
+mod dead_letter;
 mod demo;
 mod doctor;
 mod forget;
@@ -80,6 +81,8 @@ enum Command {
     Retry(retry::Retry),
     /// Give splits in quarantine up, as declared losses.
     Forget(forget::Forget),
+    /// Look at what no retry can deliver, and send it again.
+    DeadLetter(dead_letter::DeadLetter),
     /// Start where another collector stands.
     HandOver(hand_over::HandOver),
 }
@@ -129,6 +132,7 @@ pub fn main() -> ExitCode {
             Command::Audit(audit) => audit.run(redactor).await,
             Command::Retry(retry) => retry.run(redactor).await,
             Command::Forget(forget) => forget.run(redactor).await,
+            Command::DeadLetter(dead_letter) => dead_letter.run(redactor).await,
             Command::HandOver(hand_over) => hand_over.run(redactor).await,
         }
     });

@@ -9,6 +9,7 @@
 pub mod api;
 pub mod auth;
 mod check;
+pub mod dead_letter;
 mod decode;
 pub mod health;
 pub mod http;
@@ -16,6 +17,7 @@ pub mod limits;
 pub mod pipeline_test;
 pub mod reference;
 pub mod report;
+mod secret;
 pub mod sink;
 pub mod source;
 pub mod stage;
@@ -69,7 +71,7 @@ pub struct PipelineSection {
     pub state: Part<StateSection>,
     /// What no retry can deliver.
     #[serde(default)]
-    pub dead_letter: Part<DeadLetterSection>,
+    pub dead_letter: Part<dead_letter::DeadLetterSection>,
     /// When a stream counts as unhealthy.
     #[serde(default)]
     pub health: Part<health::HealthSection>,
@@ -101,16 +103,6 @@ pub struct StateSection {
     pub path: Option<String>,
 }
 
-/// What no retry can deliver: kept here with its exact bytes and the reason.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "dead_letter")]
-pub struct DeadLetterSection {
-    /// The folder, seen from the working directory; made when missing. Default: `dead-letters` in
-    /// the state's folder.
-    pub path: Option<String>,
-}
-
 /// One pipeline, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -128,6 +120,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The folder for what no retry can deliver.
     pub dead_letter_dir: PathBuf,
+    /// Most bytes of what is kept there.
+    pub dead_letter_bytes: u64,
     /// When a stream counts as unhealthy.
     pub health: Thresholds,
     /// How the host reaches the network.
@@ -176,6 +170,27 @@ impl Config {
                 Err(vec![Error::internal("a config was refused for no reason")])
             }
             _ => Err(errors),
+        }
+    }
+
+    /// Whether a section says the same in both; also when it is missing in both.
+    pub fn is_same(&self, other: &Self, section: &str) -> bool {
+        match (self.tree.get(section), other.tree.get(section)) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.is_same(other),
+            _ => false,
+        }
+    }
+
+    /// Whether the sink of a name is written alike in both.
+    pub fn is_same_sink(&self, other: &Self, name: &str) -> bool {
+        let written = |config: &Self| {
+            let index = config.sinks.iter().position(|sink| sink.name == name)?;
+            config.tree.get("sinks")?.item(index).cloned()
+        };
+        match (written(self), written(other)) {
+            (Some(one), Some(other)) => one.is_same(&other),
+            _ => false,
         }
     }
 
@@ -286,6 +301,8 @@ impl PipelineSection {
         let api = self.api.as_ref().and_then(|part| part.0.as_ref());
         let api = api.and_then(|part| part.check(&scope, &root.key("api")));
         let (state_dir, dead_letter_dir) = self.folders(&scope, &name, state_root);
+        let dead_letters = self.dead_letter.0.clone().unwrap_or_default();
+        let dead_letter_bytes = dead_letters.max_bytes(report, &root.key("dead_letter"));
         let period = |key: &str, part: &Option<Part<Period>>, default, bounds| {
             let written = part.as_ref().and_then(|part| part.0).map(|period| period.0);
             let print = |time| Period(time).to_string();
@@ -301,6 +318,7 @@ impl PipelineSection {
             sinks,
             state_dir,
             dead_letter_dir,
+            dead_letter_bytes,
             health: health.unwrap_or_default(),
             http: http.unwrap_or_default(),
             api,

@@ -70,6 +70,12 @@ impl Identity {
         base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(self.0)
     }
 
+    /// Reads what [`Self::delivery_id`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+        engine.decode(text).ok()?.try_into().ok().map(Self)
+    }
+
     fn first_half(digest: &[u8; 32]) -> Self {
         let mut half = [0; 16];
         half.copy_from_slice(&digest[..16]);
@@ -141,6 +147,41 @@ pub struct Refused {
     pub body: Bytes,
     /// What it is known by.
     pub identity: Identity,
+    /// The split that it was read from.
+    pub split: Arc<str>,
+    /// What else is known of an event; nothing of a record that never became one.
+    pub event: Option<EventFacts>,
+}
+
+/// What an event has besides its body and identity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventFacts {
+    /// The origin's own identity.
+    pub id: ByteString,
+    /// A hash over the content.
+    pub fingerprint: u64,
+    /// When it happened.
+    pub time_ms: i64,
+}
+
+impl Refused {
+    /// An event that stays behind.
+    pub fn event(place: (&StreamKey, &Arc<str>), by: &str, event: Event, reason: String) -> Self {
+        let (stream, split) = place;
+        Self {
+            stream: stream.clone(),
+            reason,
+            by: by.into(),
+            body: event.body,
+            identity: event.identity,
+            split: split.clone(),
+            event: Some(EventFacts {
+                id: event.id,
+                fingerprint: event.fingerprint,
+                time_ms: event.time_ms,
+            }),
+        }
+    }
 }
 
 #[cfg(test)]

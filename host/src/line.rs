@@ -8,19 +8,21 @@
 //! Nothing is given up here: a sink or a ledger that fails is tried again, and what waits holds its bytes of the
 //! line's budget, which suspends the plugins that want to emit more.
 
+pub mod change;
 mod commit;
+mod course;
 mod deliver;
 pub mod reading;
+mod recover;
+pub mod replay;
 pub(crate) mod route;
 
 use std::collections::{BTreeMap, HashSet};
-use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::FutureExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -28,14 +30,16 @@ use crate::clock::SharedClock;
 use crate::dead_letter::DeadLetters;
 use crate::error::Error;
 use crate::event::{Batch, Event, Identity, Refused, StreamKey};
-use crate::ledger::{Commit, Counts, Ledger};
-use crate::metrics::component::{Load, Meters, SinkMeter, StageCounts, StageMeter};
+use crate::ledger::{Counts, Ledger};
+use crate::metrics::component::Meters;
 use crate::metrics::lag::{EventLag, Lags};
 use crate::metrics::streams::StreamCounts;
-use crate::sink::{Outlet, Positions, Way};
+use crate::sink::Outlet;
 use crate::source::Closed;
 use crate::stage::Stage;
+use course::Course;
 use reading::Reading;
+pub(crate) use recover::committed;
 
 /// Bytes of events between a plugin's `emit` and the commit, for one pipeline. Enough to keep every sink busy while a
 /// commit waits for the disk; small beside the memory bar of 350 MB.
@@ -52,7 +56,6 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_
 
 /// Where read events go. Cheap to share; the tasks behind it end when every handle is gone.
 pub struct Line {
-    stages: Vec<Box<dyn Stage>>,
     ledger: Arc<dyn Ledger>,
     budget: Arc<Semaphore>,
     order: Mutex<Order>,
@@ -62,7 +65,9 @@ pub struct Line {
     meters: Arc<Meters>,
     /// How often an emit had to wait for room.
     waited: AtomicU64,
-    routes: route::Routes,
+    clock: SharedClock,
+    /// To the committer, between whose commits sinks are exchanged.
+    changes: mpsc::Sender<change::Request>,
 }
 
 /// What has to happen in one order: claims, tickets and the hand-over.
@@ -74,15 +79,23 @@ struct Order {
     waiting: BTreeMap<u64, Item>,
     next_turn: u64,
     sinks: Vec<deliver::Lane>,
+    /// The stages and conditions that go with these sinks.
+    course: Arc<Course>,
+    /// While sinks are exchanged nothing is handed to any of them.
+    changing: bool,
     commits: mpsc::Sender<commit::Job>,
 }
 
 /// One ticket's worth of the line, ready for the sinks.
 struct Item {
     stream: StreamKey,
+    /// The split that all of it was read from.
+    split: Arc<str>,
     batch: Option<Batch>,
     /// What each sink gets of the batch, in the order of the sinks.
     routed: Vec<Option<route::Routed>>,
+    /// What it was routed by.
+    course: Option<Arc<Course>>,
     rejected: Vec<Refused>,
     identities: Vec<Identity>,
     /// How late the batch's events became available.
@@ -154,27 +167,26 @@ impl Line {
             mut dead_letter,
             clock,
         } = parts;
-        recover(ledger.as_ref(), &mut sinks, &mut dead_letter, &clock).await?;
+        recover::recover(ledger.as_ref(), &mut sinks, &mut dead_letter, &clock).await?;
         let totals = Arc::new(Totals::default());
         let lags = Arc::new(Lags::default());
-        let meters = Arc::new(Meters {
-            stages: stages
-                .iter()
-                .map(|stage| StageMeter::new(stage.name()))
-                .collect(),
-            sinks: sinks
-                .iter()
-                .map(|sink| SinkMeter::new(sink.way.name()))
-                .collect(),
-            ..Meters::default()
-        });
         let (ways, whens): (Vec<_>, Vec<_>) =
             sinks.into_iter().map(|sink| (sink.way, sink.when)).unzip();
+        let course = Arc::new(Course::new(stages.into(), whens));
         let (lanes, tasks): (Vec<_>, Vec<_>) = ways.into_iter().map(deliver::Lane::start).unzip();
+        let meters = Arc::new(Meters {
+            dead_letters: dead_letter.meter(),
+            ..Meters::default()
+        });
+        meters.stages.set(course.meters.clone());
+        let of_sinks = lanes.iter().map(|lane| lane.meter.clone());
+        meters.sinks.set(of_sinks.collect());
+        let tasks = lanes.iter().map(|lane| lane.number).zip(tasks).collect();
+        // One change at a time.
+        let (changes, requests) = mpsc::channel(1);
         let (commits, queue) = mpsc::channel(MAX_ITEMS);
         let (done, committed) = watch::channel(0);
         let line = Arc::new(Self {
-            stages,
             ledger: ledger.clone(),
             budget: Arc::new(Semaphore::new(BUDGET_BYTES)),
             order: Mutex::new(Order {
@@ -183,6 +195,8 @@ impl Line {
                 waiting: BTreeMap::new(),
                 next_turn: 0,
                 sinks: lanes,
+                course,
+                changing: false,
                 commits,
             }),
             committed,
@@ -190,7 +204,8 @@ impl Line {
             lags: lags.clone(),
             meters: meters.clone(),
             waited: AtomicU64::new(0),
-            routes: route::Routes::new(whens),
+            clock: clock.clone(),
+            changes,
         });
         // The committer must not keep the line alive: the queues close when the last handle is gone.
         let committer = commit::Committer {
@@ -202,15 +217,9 @@ impl Line {
             meters,
             line: Arc::downgrade(&line),
             done,
+            tasks,
         };
-        let ended = async {
-            committer.run(queue).await;
-            // Those without acknowledgements may still have something to send.
-            for task in tasks {
-                let _ = task.await;
-            }
-        };
-        Ok((line, tokio::spawn(ended)))
+        Ok((line, tokio::spawn(committer.run(queue, requests))))
     }
 
     /// What was committed since the start.
@@ -257,18 +266,20 @@ impl Line {
     /// Keeps a record that could not become an event.
     pub async fn reject(
         self: &Arc<Self>,
-        stream: StreamKey,
+        reading: &Reading,
         body: Bytes,
         reason: String,
     ) -> Result<(), Closed> {
         let room = self.room(body.len()).await?;
-        let identity = Identity::of_bytes(&stream.tenant, &body);
+        let identity = Identity::of_bytes(&reading.split.stream.tenant, &body);
         let refused = Refused {
-            stream,
+            stream: reading.split.stream.clone(),
             reason,
             by: "source".into(),
             body,
             identity,
+            split: reading.split.id.as_str().into(),
+            event: None,
         };
         let line = self.clone();
         tokio::spawn(async move { line.pass_refused(refused, room).await })
@@ -284,8 +295,10 @@ impl Line {
             ticket,
             Item {
                 stream: reading.split.stream.clone(),
+                split: reading.split.id.as_str().into(),
                 batch: None,
                 routed: Vec::new(),
+                course: None,
                 rejected: Vec::new(),
                 identities: Vec::new(),
                 lag: None,
@@ -354,17 +367,18 @@ impl Line {
         let identities = identities(&events);
         let lag = reading.note(&events);
         let sent = events.len() as u64;
-        let (batch, mut dropped, mut rejected) = self
-            .stage(Batch {
-                stream: stream.clone(),
-                events,
-            })
-            .await;
+        let split: Arc<str> = reading.split.id.as_str().into();
+        let batch = Batch {
+            stream: stream.clone(),
+            events,
+        };
+        let course = lock(&self.order).course.clone();
+        let (batch, mut dropped, mut rejected) = course.stage(batch, &split).await;
         let route::Fan {
             batch,
             routed,
             unrouted,
-        } = self.routes.route(batch, &mut rejected);
+        } = course.routes.route(batch, &split, &mut rejected);
         dropped += unrouted;
         counts.dropped = dropped;
         counts.dead_lettered = rejected.len() as u64;
@@ -372,8 +386,10 @@ impl Line {
         let batch = (!batch.events.is_empty()).then_some(batch);
         let item = Item {
             stream,
+            split,
             batch,
             routed,
+            course: Some(course),
             rejected,
             identities,
             lag,
@@ -410,6 +426,7 @@ impl Line {
             ..Counts::default()
         };
         let (stream, read_bytes) = (refused.stream.clone(), refused.body.len() as u64);
+        let split = refused.split.clone();
         let identities = if new {
             vec![refused.identity]
         } else {
@@ -418,8 +435,10 @@ impl Line {
         let rejected = if new { vec![refused] } else { Vec::new() };
         let item = Item {
             stream,
+            split,
             batch: None,
             routed: Vec::new(),
+            course: None,
             rejected,
             identities,
             lag: None,
@@ -448,58 +467,6 @@ impl Line {
         }
     }
 
-    /// Runs the stages. A stage that panics rejects the batch: it is kept, and the line goes on.
-    async fn stage(&self, mut batch: Batch) -> (Batch, u64, Vec<Refused>) {
-        let mut dropped = 0;
-        let mut refused = Vec::new();
-        for (index, (stage, meter)) in self.stages.iter().zip(&self.meters.stages).enumerate() {
-            if batch.events.is_empty() {
-                break;
-            }
-            let stream = batch.stream.clone();
-            let mut passed = StageCounts {
-                received: batch.events.len() as u64,
-                ..StageCounts::default()
-            };
-            let before = batch.clone();
-            let by = format!("stage {} ({})", index + 1, stage.name());
-            match AssertUnwindSafe(stage.apply(batch)).catch_unwind().await {
-                Ok(staged) => {
-                    dropped += staged.dropped;
-                    passed.dropped = staged.dropped;
-                    passed.rejected = staged.rejected.len() as u64;
-                    passed.sent = staged.passed.len() as u64;
-                    refused.extend(
-                        staged
-                            .rejected
-                            .into_iter()
-                            .map(|(event, reason)| refuse(&stream, &by, event, reason)),
-                    );
-                    batch = Batch {
-                        stream,
-                        events: staged.passed,
-                    };
-                }
-                Err(_) => {
-                    tracing::error!(%by, "a stage panicked; its batch is kept as dead letters");
-                    passed.rejected = passed.received;
-                    refused.extend(
-                        before
-                            .events
-                            .into_iter()
-                            .map(|event| refuse(&stream, &by, event, "the stage panicked".into())),
-                    );
-                    batch = Batch {
-                        stream,
-                        events: Vec::new(),
-                    };
-                }
-            }
-            meter.add(passed);
-        }
-        (batch, dropped, refused)
-    }
-
     /// Hands an item to the sinks and the committer when its turn comes.
     fn hand_in(&self, ticket: u64, item: Item) {
         let mut order = lock(&self.order);
@@ -510,32 +477,26 @@ impl Line {
                 return;
             };
             order.next_turn += 1;
+            let given = !order.changing;
+            if let (true, Some(course)) = (given, &item.course)
+                && !Arc::ptr_eq(course, &order.course)
+            {
+                // Sinks were exchanged since it was routed.
+                let course = order.course.clone();
+                item.routed = course.route_again(&mut item);
+            }
             let routed = std::mem::take(&mut item.routed);
-            let lanes = order.sinks.iter().zip(routed).enumerate();
+            let lanes = order.sinks.iter().zip(routed).filter(|_| given);
             let acks = lanes
-                .filter_map(|(index, (lane, routed))| {
-                    let routed = routed?;
-                    let load = Load {
-                        events: routed.batch.events.len() as u64,
-                        bytes: routed.batch.bytes() as u64,
-                    };
-                    let written = lane.give(routed, &self.totals)?;
-                    self.meters.sinks[index].accepted(load);
-                    Some(commit::Awaited {
-                        written,
-                        sink: index,
-                        load,
-                    })
-                })
+                .filter_map(|(lane, routed)| commit::Awaited::give(lane, routed?, &self.totals))
                 .collect();
-            give(
-                &order.commits,
-                commit::Job {
-                    ticket: turn,
-                    item,
-                    acks,
-                },
-            );
+            let job = commit::Job {
+                ticket: turn,
+                item,
+                acks,
+                given,
+            };
+            give(&order.commits, job);
         }
     }
 
@@ -555,16 +516,6 @@ fn give<T>(queue: &mpsc::Sender<T>, job: T) {
     }
 }
 
-fn refuse(stream: &StreamKey, by: &str, event: Event, reason: String) -> Refused {
-    Refused {
-        stream: stream.clone(),
-        reason,
-        by: by.into(),
-        body: event.body,
-        identity: event.identity,
-    }
-}
-
 fn identities(events: &[Event]) -> Vec<Identity> {
     events.iter().map(|event| event.identity).collect()
 }
@@ -575,37 +526,4 @@ fn keep<T>(items: Vec<T>, keep: impl Iterator<Item = bool>) -> Vec<T> {
         .zip(keep)
         .filter_map(|(item, keep)| keep.then_some(item))
         .collect()
-}
-
-async fn recover(
-    ledger: &dyn Ledger,
-    sinks: &mut [Outlet],
-    dead_letter: &mut DeadLetters,
-    clock: &SharedClock,
-) -> Result<(), Error> {
-    let mut positions = Positions::new();
-    for sink in sinks {
-        let Way::Ordered(sink) = &mut sink.way else {
-            continue;
-        };
-        let committed = committed(ledger, sink.position_names()).await?;
-        positions.extend(sink.recover(&committed).await?);
-    }
-    let committed = committed(ledger, dead_letter.position_names()).await?;
-    positions.extend(dead_letter.recover(&committed).await?);
-    let commit = Commit {
-        positions,
-        ..Commit::default()
-    };
-    ledger.commit(commit, clock.now_ms()).await
-}
-
-async fn committed(ledger: &dyn Ledger, names: Vec<String>) -> Result<Positions, Error> {
-    let mut committed = Positions::new();
-    for name in names {
-        if let Some(position) = ledger.position(&name).await? {
-            committed.insert(name, position);
-        }
-    }
-    Ok(committed)
 }

@@ -4,6 +4,8 @@
 //! pipelines in the same words.
 
 pub mod offline;
+mod reload;
+pub mod replay;
 mod source;
 mod stages;
 mod tenants;
@@ -13,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::api::Settings;
@@ -40,6 +42,7 @@ use crate::sink::stdout::StdoutSink;
 use crate::sink::{Outlet, Way};
 use crate::stage::Stage;
 use crate::stage::condition::Condition;
+use reload::Reloader;
 use source::SourceMaker;
 use stages::{Salts, make_stage};
 use tenants::Tenants;
@@ -59,6 +62,8 @@ pub struct Runtime {
     pub global: Arc<GlobalLimiter>,
     /// What of the running pipelines can be looked at.
     pub views: Arc<Views>,
+    /// How often the pipelines were asked to read their files again.
+    asked: Arc<watch::Sender<u64>>,
 }
 
 impl Runtime {
@@ -71,7 +76,18 @@ impl Runtime {
             clock,
             redactor,
             global: Arc::new(GlobalLimiter::new(GLOBAL_IN_FLIGHT)),
+            asked: Arc::new(watch::channel(0).0),
         })
+    }
+
+    /// Has every pipeline that runs read its file again, and take over what differs.
+    pub fn reload(&self) {
+        self.asked.send_modify(|asked| *asked += 1);
+    }
+
+    /// Changes when a pipeline is to read its file again.
+    fn reloads(&self) -> watch::Receiver<u64> {
+        self.asked.subscribe()
     }
 }
 
@@ -85,6 +101,7 @@ pub struct Prepared {
     health: Arc<Watch>,
     sinks: Vec<Outlet>,
     api: Option<Settings>,
+    asked: watch::Receiver<u64>,
     /// What the plugins would rather have different.
     pub warnings: Vec<Error>,
 }
@@ -150,6 +167,8 @@ pub(crate) fn read_plugin(plugin: &PluginRef) -> Result<(String, Vec<u8>), Error
 
 /// Loads plugins, checks configs and grants, resolves secrets. Says all that is wrong.
 pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<Error>> {
+    // Whoever asks from now on asks for more than this config.
+    let asked = runtime.reloads();
     let maker = SourceMaker::new(&config, runtime)
         .await
         .map_err(|error| vec![error])?;
@@ -192,6 +211,7 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
     });
     if errors.is_empty() {
         Ok(Prepared {
+            asked,
             api,
             health: Arc::new(Watch::new(config.health.clone())),
             config,
@@ -306,19 +326,17 @@ impl Prepared {
             stages,
             health,
             sinks,
+            asked,
             ..
         } = self;
         let started = Instant::now();
         let ledger = open_ledger(&config).await?;
-        let dead_letter =
-            DeadLetters::new(&config.dead_letter_dir, &config.name, runtime.clock.clone());
-        let clock = runtime.clock.clone();
         let parts = Parts {
             ledger: ledger.clone(),
             stages,
             sinks,
-            dead_letter,
-            clock,
+            dead_letter: dead_letters(&config, &runtime),
+            clock: runtime.clock.clone(),
         };
         let (line, committer) = Line::start(parts).await?;
         let about = About::new(&config, once, maker.plugin());
@@ -341,18 +359,29 @@ impl Prepared {
         let (sender, changes) = mpsc::channel(16);
         let (tenants, first) = Tenants::new(config.clone(), maker, sources, sender);
         let tally = tenants.tally();
-        let view = View::new(about, looked_at, tally.clone());
-        let shown = runtime.views.show(view);
-        let watching = tenants.watch(once, stop.clone());
+        let view = Arc::new(View::new(about, looked_at, tally.clone()));
+        let shown = runtime.views.show(view.clone());
+        // A single pass takes everything as it was at its start, and who could still change something would keep it
+        // from its end.
+        let changing = (!once).then(|| {
+            let reloader = Reloader {
+                runtime: runtime.clone(),
+                first: config.clone(),
+                config: config.clone(),
+                tenants: Arc::new(Mutex::new(tenants)),
+                line: Arc::downgrade(&line),
+                asked,
+                view,
+            };
+            reloader.start(&stop)
+        });
         let running = engine.run(first, changes);
-        let mut outcome = drained(running, &stop, config.drain_timeout)
-            .await
-            .unwrap_or_default();
-        drop(watching);
+        let ended = drained(running, &stop, config.drain_timeout).await;
+        let mut outcome = ended.unwrap_or_default();
+        drop(changing);
         if once && stop.is_cancelled() {
-            outcome
-                .incomplete
-                .insert("it was stopped before all was delivered".into());
+            let sentence = "it was stopped before all was delivered";
+            outcome.incomplete.insert(sentence.into());
         }
         let mut report = Report::of(&config, &line, &tally, outcome);
         drop(line);
@@ -402,6 +431,12 @@ async fn drained<T>(
             None
         }
     }
+}
+
+fn dead_letters(config: &Config, runtime: &Runtime) -> DeadLetters {
+    let clock = runtime.clock.clone();
+    let letters = DeadLetters::new(&config.dead_letter_dir, &config.name, clock);
+    letters.at_most(config.dead_letter_bytes)
 }
 
 async fn open_ledger(config: &Config) -> Result<Arc<dyn Ledger>, Error> {

@@ -1,13 +1,16 @@
 //! Secrets: where they come from, and how they stay out of everything that is printed.
 //!
-//! A config never holds a secret, only a [`SecretRef`] that is resolved once at the start. A
+//! A config never holds a secret, only a [`SecretRef`] that is resolved whenever it is needed anew. A
 //! [`Secret`] cannot be printed, and a [`Redactor`] that knows the live ones takes them out of text
 //! on its way to a log: a second fence for what came from elsewhere, such as a server that repeats
 //! its request in an error page.
 
+mod exec;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::RwLock;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -45,6 +48,15 @@ pub enum SecretOrigin {
     Env(String),
     /// A file, whose last newline does not count.
     File(PathBuf),
+    /// A credential that systemd has put where only this service can read it.
+    Credential(String),
+    /// What a command prints; its last newline does not count.
+    Exec {
+        /// The command and its arguments.
+        command: Vec<String>,
+        /// How long it may take.
+        timeout: Duration,
+    },
 }
 
 /// A secret that a config refers to.
@@ -74,6 +86,8 @@ impl SecretRef {
         let value = match &self.origin {
             SecretOrigin::Env(name) => from_env(name),
             SecretOrigin::File(path) => from_file(path),
+            SecretOrigin::Credential(name) => credential(name).and_then(|path| from_file(&path)),
+            SecretOrigin::Exec { command, timeout } => exec::run(command, *timeout),
         };
         match value {
             Ok(value) if value.is_empty() => {
@@ -87,18 +101,27 @@ impl SecretRef {
 }
 
 impl SecretRef {
-    /// A warning when every user of the machine can read the secret's file.
+    /// A warning when every user of the machine can read the secret's file, or change its command.
     #[cfg(unix)]
     pub fn warning(&self) -> Option<Error> {
         use std::os::unix::fs::PermissionsExt as _;
-        let SecretOrigin::File(path) = &self.origin else {
-            return None;
-        };
-        let mode = std::fs::metadata(path).ok()?.permissions().mode();
-        (mode & 0o004 != 0).then(|| {
+        let mode = |path: &Path| Some(std::fs::metadata(path).ok()?.permissions().mode());
+        let can_read = |path: &Path| {
             let what = format!("every user of this machine can read secret {}", self.origin);
-            self.place.error(what).help("`chmod o-r` it")
-        })
+            let open = mode(path)? & 0o004 != 0;
+            open.then(|| self.place.error(what).help("`chmod o-r` it"))
+        };
+        match &self.origin {
+            SecretOrigin::Env(_) => None,
+            SecretOrigin::File(path) => can_read(path),
+            SecretOrigin::Credential(name) => can_read(&credential(name).ok()?),
+            SecretOrigin::Exec { command, .. } => {
+                let path = Path::new(command.first()?);
+                let open = mode(path)? & 0o002 != 0;
+                let what = format!("every user of this machine can change {}", self.origin);
+                open.then(|| self.place.error(what).help("`chmod o-w` it"))
+            }
+        }
     }
 
     /// A warning when every user of the machine can read the secret's file; unknown on this system.
@@ -113,6 +136,12 @@ impl fmt::Display for SecretOrigin {
         match self {
             Self::Env(name) => write!(formatter, "environment variable `{name}`"),
             Self::File(path) => write!(formatter, "file `{}`", path.display()),
+            Self::Credential(name) => write!(formatter, "systemd credential `{name}`"),
+            // Its arguments are nobody's business.
+            Self::Exec { command, .. } => {
+                let program = command.first().map_or("", String::as_str);
+                write!(formatter, "command `{program}`")
+            }
         }
     }
 }
@@ -129,6 +158,18 @@ fn from_env(name: &str) -> Result<String, Trouble> {
         Err(std::env::VarError::NotUnicode(_)) => Err((
             format!("environment variable `{name}` is not UTF-8 text"),
             "set it to the secret's text",
+        )),
+    }
+}
+
+/// Where systemd has put a credential.
+fn credential(name: &str) -> Result<PathBuf, Trouble> {
+    match std::env::var_os("CREDENTIALS_DIRECTORY") {
+        Some(directory) if !directory.is_empty() => Ok(Path::new(&directory).join(name)),
+        _ => Err((
+            format!("there is no credential `{name}`: systemd has given this process none"),
+            "add `LoadCredential=NAME:PATH` to the unit; by hand, name the folder in \
+             `CREDENTIALS_DIRECTORY`",
         )),
     }
 }
@@ -150,16 +191,21 @@ fn from_file(path: &Path) -> Result<String, Trouble> {
         return Err((what, "a secret has at most 64KiB; is this the right file?"));
     }
     let bytes = std::fs::read(path).map_err(cannot)?;
-    let text = String::from_utf8(bytes).map_err(|_| {
+    text(bytes).ok_or_else(|| {
         let what = format!("secret file `{}` is not UTF-8 text", path.display());
         (what, "write the secret as plain text")
-    })?;
+    })
+}
+
+/// The secret in what a file or a command holds; `None` when that is not UTF-8.
+fn text(bytes: Vec<u8>) -> Option<String> {
+    let text = String::from_utf8(bytes).ok()?;
     // Editors end a file with a newline and some begin it with a mark; neither is part of a secret.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let text = text
         .strip_suffix('\n')
         .map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
-    Ok(text.to_owned())
+    Some(text.to_owned())
 }
 
 /// The system's words for an I/O error, without its number.

@@ -14,11 +14,11 @@ use sluicegate_tests::{Pipeline, Running, Simulated};
 use crate::{folder, sluicegate};
 
 /// Loopback, any free port.
-const FREE: &str = "api: { address: \"127.0.0.1:0\" }";
+pub const FREE: &str = "api: { address: \"127.0.0.1:0\" }";
 
 /// Asks again and again until it is so; a collector needs its time.
 #[track_caller]
-fn until<T>(running: &Running, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub fn until<T>(running: &Running, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(answer) = ask() {
@@ -34,7 +34,7 @@ fn until<T>(running: &Running, what: &str, mut ask: impl FnMut() -> Option<T>) -
 }
 
 /// Where it says that its API listens.
-fn address(running: &Running) -> SocketAddr {
+pub fn address(running: &Running) -> SocketAddr {
     until(running, "the API listens", || {
         let stderr = running.stderr();
         let line = stderr
@@ -46,7 +46,7 @@ fn address(running: &Running) -> SocketAddr {
 }
 
 /// The status and the body of an answer.
-fn get(address: SocketAddr, path: &str, fields: &str) -> (u16, String) {
+pub fn get(address: SocketAddr, path: &str, fields: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.0\r\n{fields}\r\n").unwrap();
     let mut answer = String::new();

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{folder, sluicegate};
 
-const QUICK: &str = "batch: { max_events: 30, timeout: 20ms }, \
+pub const QUICK: &str = "batch: { max_events: 30, timeout: 20ms }, \
                      request: { retry_initial: 20ms, retry_max: 200ms, timeout: 10s }";
 
 fn run(pipeline: &Pipeline, folder: &TempDir) -> Ended {
@@ -33,7 +33,7 @@ fn to_splunk(name: &str, office: &Simulated, collector: &Collector, keys: &str) 
 }
 
 /// The events that a run kept as dead letters.
-fn dead_letters(folder: &Path, name: &str) -> Vec<Value> {
+pub fn dead_letters(folder: &Path, name: &str) -> Vec<Value> {
     let file = format!("state/{name}/dead-letters/{name}.rejected.ndjson");
     let text = std::fs::read(folder.join(file)).unwrap_or_default();
     let letters = Delivered::parse(&text).events.into_iter();

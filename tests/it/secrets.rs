@@ -151,6 +151,67 @@ fn no_form_of_credential_and_nothing_made_from_it_is_seen() {
 }
 
 #[test]
+fn a_secret_from_a_directory_systemd_or_a_command_signs_in_and_is_not_seen() {
+    let kept = folder();
+    let path = kept.path().display();
+    std::fs::write(kept.path().join("contoso"), format!("{CANARY}\n")).unwrap();
+    for (source, told) in [
+        (
+            format!("{{ directory: '{path}', name: contoso }}"),
+            "file `",
+        ),
+        ("{ credential: contoso }".to_owned(), "credential `contoso`"),
+        (
+            format!("{{ exec: [cat, '{path}/contoso'], timeout: 30s }}"),
+            "command `cat`",
+        ),
+    ] {
+        let case = Case::new();
+        case.office
+            .change(|office| office.tenant_mut(0).client_secret = CANARY.into());
+        let credential = format!("client_secret: {source}");
+        let run = |arguments: &str| {
+            let command = case
+                .command(arguments, &credential)
+                .env("PATH", "/usr/bin:/bin");
+            command
+                .env("CREDENTIALS_DIRECTORY", &path.to_string())
+                .run()
+        };
+        let doctor = run("-vv doctor").expect(0);
+        assert!(doctor.text().contains(told), "{}", doctor.text());
+        let ended = run("-vv run --once").expect(0);
+        ended.says(&["8 event(s) delivered"]);
+        // Everybody may read the file that the first two name.
+        let warned = ended.stderr.contains("every user of this machine can read");
+        assert_eq!(warned, !source.contains("exec"), "{}", ended.stderr);
+        // What is refused is said, and the saying holds nothing either.
+        case.office
+            .change(|office| office.tenant_mut(0).client_secret = "another".into());
+        std::fs::remove_dir_all(case.folder.path().join("state")).unwrap();
+        let refused = run("-vv run --once").expect(75);
+        for ended in [doctor, ended, refused] {
+            search(&[CANARY.to_owned()], &ended, case.folder.path());
+        }
+    }
+    let case = Case::new();
+    for (source, told) in [
+        (
+            "{ credential: contoso }",
+            "systemd has given this process none",
+        ),
+        (
+            "{ exec: [\"false\"] }",
+            "command `false` failed: exit status: 1",
+        ),
+    ] {
+        let command = case.command("validate", &format!("client_secret: {source}"));
+        let ended = command.env("PATH", "/usr/bin:/bin").run().expect(78);
+        ended.says(&[told, "client_secret"]);
+    }
+}
+
+#[test]
 fn a_passphrase_that_does_not_fit_is_not_repeated() {
     let case = Case::new();
     let credential = format!(

@@ -78,6 +78,20 @@ impl Pipeline {
         self
     }
 
+    /// Only the first tenants; the secrets of all are still handed over.
+    #[must_use]
+    pub fn first(mut self, tenants: usize) -> Self {
+        self.tenants.truncate(tenants);
+        self
+    }
+
+    /// One more key of a tenant, as YAML.
+    #[must_use]
+    pub fn also(mut self, tenant: usize, key: &str) -> Self {
+        let _ = writeln!(self.tenants[tenant], "      {key}");
+        self
+    }
+
     /// A tenant as the text of a file of its own.
     pub fn tenant(&self, index: usize) -> String {
         let lines = self.tenants[index].lines();

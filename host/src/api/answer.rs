@@ -163,6 +163,9 @@ fn reason(unready: &Unready) -> Value {
             "stream": &*key.stream,
             "reason": reason,
         }),
+        Part::DeadLetters => {
+            json!({ "pipeline": pipeline, "part": "dead_letters", "reason": reason })
+        }
         Part::Sink(sink) => json!({ "pipeline": pipeline, "sink": sink, "reason": reason }),
     }
 }

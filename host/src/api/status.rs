@@ -43,6 +43,12 @@ fn of_pipeline(pipeline: &PipelineSnapshot, now_ms: i64) -> Value {
         "tenants": tenants.collect::<Vec<_>>(),
         "sinks": pipeline.sinks.iter().map(of_sink).collect::<Vec<_>>(),
         "ledger_trouble": pipeline.ledger_trouble,
+        "config_trouble": pipeline.config_trouble,
+        "dead_letters": {
+            "bytes": pipeline.dead_letters.bytes,
+            "limit_bytes": pipeline.dead_letters.most_bytes,
+            "trouble": pipeline.dead_letters.trouble,
+        },
         "buffer": { "bytes": pipeline.held_bytes, "limit_bytes": pipeline.room_bytes },
         "since_start": {
             "splits_discovered": pipeline.all.discovered,

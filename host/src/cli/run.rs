@@ -2,6 +2,7 @@
 
 mod backfill;
 mod listen;
+mod reload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use crate::pipeline::{Prepared, Report, Runtime, prepare};
 use crate::secret::Redactor;
 
 /// Run pipelines until stopped. SIGTERM and SIGINT end them after what is under way.
+///
+/// SIGHUP has them read their files again: tenants, stages and sinks that differ are exchanged and nothing else is
+/// disturbed. A file that cannot be used is reported as `validate` would, and its pipeline goes on as it was.
 #[derive(Args)]
 pub(super) struct Run {
     /// Pipeline files.
@@ -27,6 +31,9 @@ pub(super) struct Run {
     /// Discover and deliver everything available now, then exit: 0 when it was all delivered, 75 when not.
     #[arg(long)]
     once: bool,
+    /// Read a pipeline's file again when it changes, as SIGHUP does.
+    #[arg(long, conflicts_with = "once")]
+    watch_config: bool,
     #[command(flatten)]
     backfill: backfill::Backfill,
 }
@@ -44,8 +51,19 @@ impl Run {
             None => None,
         };
         let listening = listening.transpose().map_err(|error| vec![error])?;
+        let reloading = if self.once {
+            None
+        } else {
+            let watched = if self.watch_config {
+                &self.files[..]
+            } else {
+                &[]
+            };
+            let reloading = reload::start(&runtime, watched);
+            Some(reloading.map_err(|error| vec![error])?)
+        };
         let reports = run_all(prepared, self.once, &stop).await?;
-        drop(listening);
+        drop((listening, reloading));
         let code = finish(&reports, self.once);
         if self.backfill.is_wanted() {
             reports.iter().for_each(backfill::clear);

@@ -50,7 +50,7 @@ impl FromStr for Point {
 }
 
 impl Point {
-    fn ms(self, now_ms: i64) -> i64 {
+    pub(super) fn ms(self, now_ms: i64) -> i64 {
         match self {
             Self::At(ms) => ms,
             Self::Ago(span) => now_ms.saturating_sub(millis(span)),

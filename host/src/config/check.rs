@@ -1,16 +1,12 @@
-//! Checks that several sections share: names, addresses, identifiers, paths and secrets.
+//! Checks that several sections share: names, addresses, identifiers and paths.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::path::PathBuf;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 use url::Url;
 
 use super::report::{Path, Report};
+pub use super::secret::SecretSection;
 use crate::http::Origin;
-use crate::secret::{SecretOrigin, SecretRef};
 
 /// What every check needs: where to report, and where relative paths begin.
 #[derive(Debug)]
@@ -83,39 +79,6 @@ impl Scope<'_, '_> {
         text.to_ascii_lowercase()
     }
 
-    /// A reference to a secret.
-    pub(super) fn secret(&self, at: &Path, section: &SecretSection) -> Option<SecretRef> {
-        let help = "write `{ env: NAME }` or `{ file: PATH }`";
-        let origin = match (&section.env, &section.file) {
-            (Some(name), None) if is_env_name(name) => SecretOrigin::Env(name.clone()),
-            (Some(_), None) => {
-                // What stands here may be the secret itself.
-                let what =
-                    "`env` takes the name of an environment variable: letters, digits and `_`";
-                self.report.add(
-                    &at.key("env"),
-                    what,
-                    "name the variable that holds the secret",
-                );
-                return None;
-            }
-            (None, Some(file)) => SecretOrigin::File(self.path(&at.key("file"), file)),
-            (None, None) => {
-                self.report.add(at, "the secret has no source", help);
-                return None;
-            }
-            (Some(_), Some(_)) => {
-                self.report
-                    .add(at, "`env` and `file` exclude each other", help);
-                return None;
-            }
-        };
-        Some(SecretRef {
-            origin,
-            place: self.report.place(at),
-        })
-    }
-
     /// A name that can stand in file names, metrics and logs.
     pub(super) fn name(&self, at: &Path, text: &str, most: usize) -> bool {
         let fine = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
@@ -169,92 +132,4 @@ pub(crate) fn is_guid(text: &str) -> bool {
             8 | 13 | 18 | 23 => byte == b'-',
             _ => byte.is_ascii_hexdigit(),
         })
-}
-
-fn is_env_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name.starts_with(|first: char| first.is_ascii_digit())
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-/// Where a secret comes from: `{ env: NAME }` or `{ file: PATH }`. Never the secret itself.
-#[derive(Clone, Debug, Default)]
-pub struct SecretSection {
-    env: Option<String>,
-    file: Option<String>,
-}
-
-impl<'de> Deserialize<'de> for SecretSection {
-    /// By hand, because serde's own errors would repeat a secret that stands here by mistake.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SecretVisitor;
-
-        const LITERAL: &str = "a secret must not stand in this file\n\
-            put it into an environment variable or a file and write `{ env: NAME }` or \
-            `{ file: PATH }`";
-
-        impl<'de> Visitor<'de> for SecretVisitor {
-            type Value = SecretSection;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("`{ env: NAME }` or `{ file: PATH }`")
-            }
-
-            fn visit_str<E: Error>(self, _: &str) -> Result<SecretSection, E> {
-                Err(E::custom(LITERAL))
-            }
-
-            fn visit_u64<E: Error>(self, _: u64) -> Result<SecretSection, E> {
-                Err(E::custom(LITERAL))
-            }
-
-            fn visit_i64<E: Error>(self, _: i64) -> Result<SecretSection, E> {
-                Err(E::custom(LITERAL))
-            }
-
-            fn visit_f64<E: Error>(self, _: f64) -> Result<SecretSection, E> {
-                Err(E::custom(LITERAL))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretSection, A::Error> {
-                let mut section = SecretSection::default();
-                while let Some(key) = map.next_key::<String>()? {
-                    match key.as_str() {
-                        "env" => section.env = Some(map.next_value()?),
-                        "file" => section.file = Some(map.next_value()?),
-                        _ => {
-                            let what = "a secret comes from `env` or `file`, nothing else is known";
-                            let help = "write `{ env: NAME }` or `{ file: PATH }`";
-                            return Err(A::Error::custom(format!("{what}\n{help}")));
-                        }
-                    }
-                }
-                Ok(section)
-            }
-        }
-        deserializer.deserialize_any(SecretVisitor)
-    }
-}
-
-impl JsonSchema for SecretSection {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "secret".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "object",
-            "x-kind": "secret",
-            "properties": { "env": { "type": "string" }, "file": { "type": "string" } },
-            "additionalProperties": false,
-            "minProperties": 1,
-            "maxProperties": 1,
-        })
-    }
 }

@@ -54,7 +54,10 @@ Unknown keys are refused. Nothing is interpolated from the environment.
 | --- | --- |
 | size | a whole number and one of B, KiB, MiB, GiB, kB, MB, GB: `64MiB` |
 | duration | a whole number and one of ms, s, m, h, d: `30s`, `5m`, `8d` |
-| secret | where it is found, never itself: `{ env: NAME }` or `{ file: PATH }` |
+| secret | where it is found, never itself: `{ env: NAME }`, `{ file: PATH }`, \
+`{ directory: PATH, name: NAME }` (a file for each secret), `{ credential: NAME }` (systemd's `LoadCredential=`), or \
+`{ exec: [COMMAND, ARGUMENT] }`: what the command prints, run without a shell, killed after `timeout` (`10s`). \
+It is read again whenever it is needed anew |
 | path | what belongs to the config (plugins, secrets, certificates, databases) is seen from the \
 file's folder; what is written (state, output) from the working directory |
 ";
@@ -310,7 +313,10 @@ fn order() -> Map<String, Value> {
         ("test", keys::<pipeline_test::TestSection>()),
         ("test_input", keys::<pipeline_test::InputSection>()),
         ("test_output", keys::<pipeline_test::OutputSection>()),
-        ("dead_letter", keys::<super::DeadLetterSection>()),
+        (
+            "dead_letter",
+            keys::<super::dead_letter::DeadLetterSection>(),
+        ),
         ("source", keys::<source::SourceSection>()),
         ("tenant", keys::<tenants::TenantSection>()),
         ("directory", keys::<tenants::DirectorySection>()),

@@ -82,6 +82,30 @@ impl Value {
 }
 
 impl Node {
+    /// Whether the other says the same, wherever and in whatever order of keys.
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (&self.value, &other.value) {
+            (Value::Null, Value::Null) => true,
+            (Value::Bool(one), Value::Bool(other)) => one == other,
+            (Value::Unsigned(one), Value::Unsigned(other)) => one == other,
+            (Value::Signed(one), Value::Signed(other)) => one == other,
+            (Value::Float(one), Value::Float(other)) => one.to_bits() == other.to_bits(),
+            (Value::Text(one), Value::Text(other)) => one == other,
+            (Value::List(one), Value::List(other)) => {
+                let mut pairs = one.iter().zip(other);
+                one.len() == other.len() && pairs.all(|(one, other)| one.is_same(other))
+            }
+            (Value::Map(one), Value::Map(map)) => {
+                let has = |(key, node): &(Key, Self)| {
+                    let found = other.get(&key.text);
+                    found.is_some_and(|found| node.is_same(found))
+                };
+                one.len() == map.len() && one.iter().all(has)
+            }
+            _ => false,
+        }
+    }
+
     /// The value under a key of a map.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {

@@ -380,9 +380,8 @@ impl Output for LineOutput {
     }
 
     async fn reject(&self, body: Bytes, reason: String) -> Result<(), Closed> {
-        let stream = self.reading.split.stream.clone();
         tokio::select! {
-            kept = self.line.reject(stream, body, reason) => kept,
+            kept = self.line.reject(&self.reading, body, reason) => kept,
             () = self.closed.cancelled() => Err(Closed),
         }
     }

@@ -3,49 +3,103 @@
 //! What is acknowledged while a commit waits for the disk goes into the next one, so a slow disk makes larger
 //! commits, not more of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use futures::future::try_join_all;
 use tokio::sync::oneshot::error::RecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::deliver::Ack;
+use super::change::Request;
+use super::deliver::{Ack, Lane, Task};
 use super::reading::Reading;
-use super::{Item, Line, RETRY, Totals, lock, refuse};
+use super::route::Routed;
+use super::{Item, Line, RETRY, Totals, lock};
 use crate::clock::SharedClock;
 use crate::dead_letter::DeadLetters;
 use crate::event::{Identity, Refused, StreamKey};
 use crate::ledger::{Commit, Delivered, Ledger};
-use crate::metrics::component::{Load, Meters};
+use crate::metrics::component::{Load, Meters, SinkMeter};
 use crate::metrics::lag::{EventLag, Lags};
 use crate::metrics::streams::StreamCounts;
 
 /// Most identities in one commit: larger transactions only make the next one wait.
 const COMMIT_IDENTITIES: usize = 50_000;
 
+/// Longest wait before dead letters are tried again: who has made room wants to see it go on.
+const DEAD_LETTERS_AGAIN: Duration = Duration::from_secs(2);
+
+/// How often it is mentioned that they cannot be kept: in seconds that are a multiple of this.
+const DEAD_LETTERS_LOGGED: Duration = Duration::from_secs(30);
+
+/// Items in the order of their tickets.
+pub(super) type Queue = mpsc::Receiver<Job>;
+
 /// An item whose turn has come.
 pub(super) struct Job {
     pub ticket: u64,
     pub item: Item,
     pub acks: Vec<Awaited>,
+    /// Whether it was handed to its sinks.
+    pub given: bool,
 }
 
 /// An acknowledgement that is waited for.
 pub(super) struct Awaited {
-    pub written: oneshot::Receiver<Ack>,
-    /// The number of the sink.
-    pub sink: usize,
+    written: oneshot::Receiver<Ack>,
+    ack: Option<Ack>,
+    /// The number of the sink's lane.
+    pub lane: u64,
+    meter: Arc<SinkMeter>,
     /// What was handed to it.
-    pub load: Load,
+    load: Load,
 }
 
 impl Awaited {
-    /// Waits; an error says that the sink's task is gone.
-    async fn acknowledged(self, meters: &Meters) -> Result<(Ack, usize, Load), RecvError> {
-        let _waiting = meters.sinks[self.sink].wait();
-        Ok((self.written.await?, self.sink, self.load))
+    /// Hands a batch to a sink; `None` where no acknowledgement has to be waited for.
+    pub fn give(lane: &Lane, routed: Routed, totals: &Totals) -> Option<Self> {
+        let load = Load {
+            events: routed.batch.events.len() as u64,
+            bytes: routed.batch.bytes() as u64,
+        };
+        let written = lane.give(routed, totals)?;
+        lane.meter.accepted(load);
+        Some(Self {
+            written,
+            ack: None,
+            lane: lane.number,
+            meter: lane.meter.clone(),
+            load,
+        })
+    }
+
+    /// Waits; an error says that the sink's task is gone. Can be given up and begun again.
+    async fn wait(&mut self) -> Result<(), RecvError> {
+        if self.ack.is_none() {
+            let _waiting = self.meter.wait();
+            self.ack = Some((&mut self.written).await?);
+        }
+        Ok(())
+    }
+
+    fn is_there(&self) -> bool {
+        self.ack.is_some() || !self.written.is_empty() || self.written.is_terminated()
+    }
+
+    /// The sink never answers: what was handed to it is handed to another.
+    pub fn give_up(self) {
+        self.meter.withdrawn(self.load);
+    }
+}
+
+impl Job {
+    /// Waits for every sink. False when a sink's task is gone.
+    async fn acknowledged(&mut self) -> bool {
+        // All at once, so that each sink is seen to be waited for only while it is.
+        let acks = self.acks.iter_mut().map(Awaited::wait);
+        try_join_all(acks).await.is_ok()
     }
 }
 
@@ -58,6 +112,8 @@ pub(super) struct Committer {
     pub meters: Arc<Meters>,
     pub line: Weak<Line>,
     pub done: watch::Sender<u64>,
+    /// Of the sinks, by the numbers of their lanes.
+    pub tasks: BTreeMap<u64, Task>,
 }
 
 /// Acknowledged items on their way into one transaction.
@@ -75,28 +131,57 @@ struct Group {
 }
 
 impl Committer {
-    pub async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        let mut next = None;
+    /// Commits until the line is gone, and exchanges sinks in between.
+    pub async fn run(mut self, mut queue: Queue, mut changes: mpsc::Receiver<Request>) {
+        self.commit_all(&mut queue, &mut changes).await;
+        drop((queue, changes));
+        // Those without acknowledgements may still have something to send.
+        for task in self.tasks.into_values() {
+            let _ = task.await;
+        }
+    }
+
+    async fn commit_all(&mut self, queue: &mut Queue, changes: &mut mpsc::Receiver<Request>) {
+        let mut pending = VecDeque::new();
         loop {
-            let Some(job) = (match next.take() {
-                Some(job) => Some(job),
-                None => queue.recv().await,
-            }) else {
-                return;
+            let mut job = match pending.pop_front() {
+                Some(job) => job,
+                None => tokio::select! {
+                    job = queue.recv() => match job {
+                        Some(job) => job,
+                        None => return,
+                    },
+                    Some(request) = changes.recv() => {
+                        self.change(request, &mut pending, queue).await;
+                        continue;
+                    }
+                },
             };
-            let mut group = Group::default();
-            if !group.add(job, &self.meters).await {
+            let acknowledged = tokio::select! {
+                acknowledged = job.acknowledged() => acknowledged,
+                Some(request) = changes.recv() => {
+                    pending.push_front(job);
+                    self.change(request, &mut pending, queue).await;
+                    continue;
+                }
+            };
+            if !acknowledged {
+                // Nothing of the item may be committed, nor anything after it.
                 return;
             }
+            let mut group = Group::default();
+            group.add(job);
             while group.identities.len() < COMMIT_IDENTITIES {
-                let Ok(mut job) = queue.try_recv() else { break };
-                if !acknowledged(&mut job) {
-                    next = Some(job);
+                let next = pending.pop_front().or_else(|| queue.try_recv().ok());
+                let Some(mut job) = next else { break };
+                if !job.acks.iter().all(Awaited::is_there) {
+                    pending.push_front(job);
                     break;
                 }
-                if !group.add(job, &self.meters).await {
+                if !job.acknowledged().await {
                     return;
                 }
+                group.add(job);
             }
             self.commit(group).await;
         }
@@ -110,12 +195,24 @@ impl Committer {
                 match self.dead_letter.append(&group.refused).await {
                     Ok(positions) => break positions,
                     Err(error) => {
-                        tracing::error!(%error, "dead letters cannot be kept; everything waits");
+                        let (since, news) = self.meters.dead_letters.ails(&error.what);
+                        if news
+                            || since
+                                .as_secs()
+                                .is_multiple_of(DEAD_LETTERS_LOGGED.as_secs())
+                        {
+                            tracing::error!(alarm = "dead_letters", %error, ?since,
+                                "dead letters cannot be kept; everything waits until they can");
+                        }
                         tokio::time::sleep(wait).await;
-                        wait = (wait * 2).min(RETRY.1);
+                        wait = (wait * 2).min(DEAD_LETTERS_AGAIN);
                     }
                 }
             };
+            if let Some(after) = self.meters.dead_letters.is_well() {
+                tracing::info!(?after, "dead letters can be kept again");
+            }
+            wait = RETRY.0;
             group.commit.positions.extend(positions);
         }
         let committed_ms = loop {
@@ -155,22 +252,18 @@ impl Committer {
     }
 }
 
-/// Whether every sink has answered already; keeps the answers where they are.
-fn acknowledged(job: &mut Job) -> bool {
-    job.acks
-        .iter()
-        .all(|ack| !ack.written.is_empty() || ack.written.is_terminated())
-}
-
 impl Group {
-    /// Adds an item once every sink has acknowledged it. False when a sink's task is gone: then nothing of the
-    /// item may be committed, nor anything after it.
-    async fn add(&mut self, job: Job, meters: &Meters) -> bool {
-        let Job { ticket, item, acks } = job;
+    /// Adds an item that every sink has acknowledged.
+    fn add(&mut self, job: Job) {
+        let Job {
+            ticket, item, acks, ..
+        } = job;
         let Item {
             stream,
+            split,
             batch,
             routed: _,
+            course: _,
             mut rejected,
             identities,
             lag,
@@ -180,12 +273,11 @@ impl Group {
             room,
         } = item;
         let mut refused = BTreeSet::new();
-        // All at once, so that each sink is seen to be waited for only while it is.
-        let acks = acks.into_iter().map(|ack| ack.acknowledged(meters));
-        let Ok(acks) = try_join_all(acks).await else {
-            return false;
-        };
-        for (ack, sink, load) in acks {
+        for Awaited {
+            ack, meter, load, ..
+        } in acks
+        {
+            let Some(ack) = ack else { continue };
             let Some(batch) = &batch else { continue };
             let mut given_up = Load::default();
             for (index, reason) in ack.refused {
@@ -193,12 +285,13 @@ impl Group {
                     continue;
                 };
                 let by = format!("sink {}", ack.sink);
-                rejected.push(refuse(&stream, &by, event.clone(), reason));
+                let place = (&stream, &split);
+                rejected.push(Refused::event(place, &by, event.clone(), reason));
                 refused.insert(index);
                 given_up.events += 1;
                 given_up.bytes += event.body.len() as u64;
             }
-            meters.sinks[sink].acknowledged(load, given_up);
+            meter.acknowledged(load, given_up);
             self.commit.positions.extend(ack.positions);
         }
         // An event that two sinks refuse is one dead letter in the counts, and two in the file.
@@ -228,6 +321,5 @@ impl Group {
         self.splits.extend(delivered);
         self.rooms.push(room);
         self.end = ticket;
-        true
     }
 }

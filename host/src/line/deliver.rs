@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::route::Routed;
 use super::{ITEM_BYTES, MAX_ITEMS, RETRY, Totals};
 use crate::event::Batch;
+use crate::metrics::component::SinkMeter;
 use crate::sink::{Positions, Sink, Way, Written};
 
 /// Most batches in one write, whatever their size.
@@ -23,6 +25,9 @@ const WRITE_BATCHES: usize = 512;
 
 /// What may wait for a sink without acknowledgements: some seconds of a fast line, a third of its budget.
 const UNACKNOWLEDGED_BYTES: usize = 16 << 20;
+
+/// How long a sink without acknowledgements may go on with what it has, once another has taken its place.
+const RETIRED: Duration = Duration::from_secs(60);
 
 /// Every so many dropped events are logged, after the first.
 const DROPS_LOGGED: u64 = 10_000;
@@ -81,9 +86,20 @@ impl Receipt {
     }
 }
 
+/// The task of a sink; one that writes in order is given back when it is stopped.
+pub(super) type Task = JoinHandle<Option<Box<dyn Sink>>>;
+
 /// The way to one sink.
 pub(super) struct Lane {
-    name: String,
+    /// No other lane of this process has it.
+    pub number: u64,
+    pub name: String,
+    /// What passes through it.
+    pub meter: Arc<SinkMeter>,
+    /// Names of the positions that the sink keeps.
+    pub positions: Vec<String>,
+    /// Cancelled to end the sink's task after the write that is under way; what waits is given up.
+    pub stop: CancellationToken,
     jobs: mpsc::Sender<Job>,
     /// Room for what waits, where nobody waits for acknowledgements.
     unacknowledged: Option<Arc<Semaphore>>,
@@ -92,27 +108,59 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Starts the task of a sink.
-    pub fn start(way: Way) -> (Self, JoinHandle<()>) {
+    pub fn start(way: Way) -> (Self, Task) {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
         let (jobs, queue) = mpsc::channel(MAX_ITEMS);
-        let (name, acknowledgements, task) = match way {
+        let (name, stop) = (way.name().to_owned(), CancellationToken::new());
+        let (own_name, stopped) = (name.clone(), stop.clone().cancelled_owned());
+        let mut positions = Vec::new();
+        let (acknowledgements, task) = match way {
             Way::Ordered(sink) => {
-                let name = sink.name().to_owned();
-                (name, true, tokio::spawn(run(sink, queue)))
+                positions = sink.position_names();
+                (true, tokio::spawn(run(sink, queue, stop.clone())))
             }
             Way::Requests(sink, policy) => {
-                let (name, acknowledgements) = (sink.name().to_owned(), policy.acknowledgements);
-                let task = tokio::spawn(requests::run(sink, policy, queue));
-                (name, acknowledgements, task)
+                let acknowledgements = policy.acknowledgements;
+                let running = requests::run(sink, policy, queue);
+                let task = tokio::spawn(async move {
+                    tokio::select! {
+                        () = running => {}
+                        () = stopped => if !acknowledgements {
+                            tracing::warn!(sink = own_name,
+                                "the sink was exchanged; what it could not send is dropped there");
+                        },
+                    }
+                    None
+                });
+                (acknowledgements, task)
             }
         };
         let lane = Self {
+            number: NUMBER.fetch_add(1, Ordering::Relaxed),
+            meter: Arc::new(SinkMeter::new(&name)),
             name,
+            positions,
+            stop,
             jobs,
             unacknowledged: (!acknowledgements)
                 .then(|| Arc::new(Semaphore::new(UNACKNOWLEDGED_BYTES))),
             dropped: AtomicU64::new(0),
         };
         (lane, task)
+    }
+
+    /// Whether somebody waits for what it has.
+    pub fn is_acknowledged(&self) -> bool {
+        self.unacknowledged.is_none()
+    }
+
+    /// Lets a sink without acknowledgements go on for a while with what it has; its queue closes with the lane.
+    pub fn retire(&self) {
+        let stop = self.stop.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(RETIRED).await;
+            stop.cancel();
+        });
     }
 
     /// Hands a batch over; returns where its acknowledgement comes from, if one has to be waited for.
@@ -155,8 +203,12 @@ impl Lane {
     }
 }
 
-async fn run(mut sink: Box<dyn Sink>, mut queue: mpsc::Receiver<Job>) {
-    while let Some(first) = queue.recv().await {
+async fn run(
+    mut sink: Box<dyn Sink>,
+    mut queue: mpsc::Receiver<Job>,
+    stop: CancellationToken,
+) -> Option<Box<dyn Sink>> {
+    while let Some(Some(first)) = stop.run_until_cancelled(queue.recv()).await {
         let limit = sink.batch_bytes();
         let mut bytes = first.batch.bytes();
         let mut batches = vec![first.batch];
@@ -167,21 +219,29 @@ async fn run(mut sink: Box<dyn Sink>, mut queue: mpsc::Receiver<Job>) {
             batches.push(job.batch);
             receipts.push(job.receipt);
         }
-        let written = write(sink.as_mut(), &batches).await;
+        let Some(written) = write(sink.as_mut(), &batches, &stop).await else {
+            return Some(sink);
+        };
         acknowledge(sink.name(), written, receipts);
     }
+    stop.is_cancelled().then_some(sink)
 }
 
-/// Writes until it succeeds.
-async fn write(sink: &mut dyn Sink, batches: &[Batch]) -> Written {
+/// Writes until it succeeds; `None` when stopped before. A write that has begun is always waited for.
+async fn write(
+    sink: &mut dyn Sink,
+    batches: &[Batch],
+    stop: &CancellationToken,
+) -> Option<Written> {
     let mut wait = RETRY.0;
     loop {
         match sink.write(batches).await {
-            Ok(written) => return written,
+            Ok(written) => return Some(written),
             Err(error) => {
                 tracing::error!(sink = sink.name(), %error, wait = ?wait,
                     "the sink does not take events; trying again");
-                tokio::time::sleep(jitter(wait)).await;
+                stop.run_until_cancelled(tokio::time::sleep(jitter(wait)))
+                    .await?;
                 wait = (wait * 2).min(RETRY.1);
             }
         }

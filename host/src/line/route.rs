@@ -3,10 +3,14 @@
 //! An event that no sink's condition holds for is dropped, as by a filter. One whose body no condition can be read from
 //! goes nowhere: it becomes a dead letter.
 
-use super::refuse;
+use std::sync::Arc;
+
 use crate::event::{Batch, Event, Refused, StreamKey};
 use crate::stage::condition::Condition;
 use crate::stage::script::Runner;
+
+/// Who refuses an event that no condition can be read from.
+pub const BY_CONDITIONS: &str = "key `when` of a sink";
 
 /// The conditions of all sinks, in their order.
 pub(crate) struct Routes(Vec<Option<Condition>>);
@@ -35,7 +39,12 @@ impl Routes {
     }
 
     /// Decides where each event goes; what cannot be decided is refused.
-    pub(super) fn route(&self, batch: Batch, refused: &mut Vec<Refused>) -> Fan {
+    pub(super) fn route(
+        &self,
+        batch: Batch,
+        split: &Arc<str>,
+        refused: &mut Vec<Refused>,
+    ) -> Fan {
         if batch.events.is_empty() {
             return Fan {
                 batch,
@@ -47,7 +56,7 @@ impl Routes {
         let (batch, goes, unrouted) = if everywhere {
             (batch, Vec::new(), 0)
         } else {
-            self.decide(batch, refused)
+            self.decide(batch, split, refused)
         };
         let routed = self.0.iter().enumerate().map(|(sink, condition)| {
             let indexes = condition.as_ref().map(|_| indexes(&goes, sink));
@@ -70,8 +79,42 @@ impl Routes {
         }
     }
 
+    /// What each sink gets of a batch that was routed before, how many events go nowhere now, and those that no
+    /// condition can be read from.
+    pub(super) fn again(&self, batch: &Batch) -> (Vec<Option<Routed>>, u64, Vec<(usize, String)>) {
+        let (mut nowhere, mut unreadable) = (0, Vec::new());
+        let mut indexes = vec![Vec::new(); self.0.len()];
+        let mut runner = Runner::default();
+        for (index, event) in batch.events.iter().enumerate() {
+            match self.sinks_of(&mut runner, event, &batch.stream) {
+                Ok(sinks) if sinks.contains(&true) => {
+                    let goes = indexes.iter_mut().zip(sinks).filter(|(_, goes)| *goes);
+                    goes.for_each(|(indexes, _)| indexes.push(index));
+                }
+                Ok(_) => nowhere += 1,
+                Err(reason) => unreadable.push((index, reason)),
+            }
+        }
+        let routed = indexes.into_iter().map(|indexes| {
+            let events: Vec<_> = indexes.iter().map(|i| batch.events[*i].clone()).collect();
+            (!events.is_empty()).then(|| Routed {
+                batch: Batch {
+                    stream: batch.stream.clone(),
+                    events,
+                },
+                indexes: Some(indexes),
+            })
+        });
+        (routed.collect(), nowhere, unreadable)
+    }
+
     /// The events that go somewhere, for each of them the sinks, and how many go nowhere.
-    fn decide(&self, batch: Batch, refused: &mut Vec<Refused>) -> (Batch, Vec<Vec<bool>>, u64) {
+    fn decide(
+        &self,
+        batch: Batch,
+        split: &Arc<str>,
+        refused: &mut Vec<Refused>,
+    ) -> (Batch, Vec<Vec<bool>>, u64) {
         let Batch { stream, events } = batch;
         let (mut kept, mut goes, mut unrouted) = (Vec::new(), Vec::new(), 0);
         let mut runner = Runner::default();
@@ -83,7 +126,8 @@ impl Routes {
                 }
                 Ok(_) => unrouted += 1,
                 Err(reason) => {
-                    refused.push(refuse(&stream, "key `when` of a sink", event, reason));
+                    let place = (&stream, split);
+                    refused.push(Refused::event(place, BY_CONDITIONS, event, reason));
                 }
             }
         }
@@ -151,7 +195,7 @@ mod tests {
     fn each_sink_gets_what_its_condition_holds_for() {
         let mut refused = Vec::new();
         let routes = Routes::new(vec![when("a", "1"), when("a", "3"), when("a", "9")]);
-        let fan = routes.route(batch(&BODIES), &mut refused);
+        let fan = routes.route(batch(&BODIES), &"split".into(), &mut refused);
         let bodies = |routed: &Option<Routed>| {
             routed
                 .as_ref()
@@ -199,7 +243,8 @@ mod tests {
     #[test]
     fn without_conditions_nothing_is_read() {
         let mut refused = Vec::new();
-        let fan = Routes::new(vec![None, None]).route(batch(&BODIES), &mut refused);
+        let fan =
+            Routes::new(vec![None, None]).route(batch(&BODIES), &"split".into(), &mut refused);
         assert_eq!(
             (fan.batch.events.len(), fan.unrouted, refused.len()),
             (4, 0, 0)

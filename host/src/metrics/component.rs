@@ -1,7 +1,8 @@
 //! What passes through each stage and each sink of a line.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -14,9 +15,89 @@ pub struct Meters {
     /// Of each stream.
     pub streams: Streams,
     /// Of each stage, in order.
-    pub stages: Vec<StageMeter>,
+    pub stages: List<StageMeter>,
     /// Of each sink, in order.
-    pub sinks: Vec<SinkMeter>,
+    pub sinks: List<SinkMeter>,
+    /// Of the dead letters.
+    pub dead_letters: Arc<DeadLetterMeter>,
+}
+
+/// Meters of parts that may be exchanged while the line runs.
+#[derive(Debug)]
+pub struct List<T>(RwLock<Vec<Arc<T>>>);
+
+impl<T> Default for List<T> {
+    fn default() -> Self {
+        Self(RwLock::default())
+    }
+}
+
+impl<T> List<T> {
+    /// Those of the parts that are there now.
+    pub fn all(&self) -> Vec<Arc<T>> {
+        let list = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        list.clone()
+    }
+
+    /// These are the parts from now on.
+    pub fn set(&self, list: Vec<Arc<T>>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = list;
+    }
+}
+
+/// How full the dead letters are, and whether they can be kept.
+#[derive(Debug, Default)]
+pub struct DeadLetterMeter {
+    path: PathBuf,
+    most_bytes: u64,
+    trouble: Mutex<Option<(Instant, String)>>,
+}
+
+impl DeadLetterMeter {
+    /// The meter of a file that may have so many bytes.
+    pub fn new(path: &Path, most_bytes: u64) -> Self {
+        Self {
+            path: path.to_owned(),
+            most_bytes,
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// How large the file is now.
+    pub fn bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |file| file.len())
+    }
+
+    /// How large it may be.
+    pub fn most_bytes(&self) -> u64 {
+        self.most_bytes
+    }
+
+    /// Dead letters cannot be kept. Returns for how long, and whether that is news.
+    pub fn ails(&self, why: &str) -> (Duration, bool) {
+        let mut trouble = self.lock();
+        let before = trouble.take();
+        let news = before.as_ref().is_none_or(|(_, said)| said != why);
+        let since = before.map_or_else(Instant::now, |(since, _)| since);
+        *trouble = Some((since, why.to_owned()));
+        (since.elapsed(), news)
+    }
+
+    /// Dead letters can be kept. Returns for how long they could not.
+    pub fn is_well(&self) -> Option<Duration> {
+        self.lock().take().map(|(since, _)| since.elapsed())
+    }
+
+    /// Why dead letters cannot be kept, if they cannot, and for how long.
+    pub fn trouble(&self) -> Option<(String, Duration)> {
+        let trouble = self.lock();
+        let said = trouble.as_ref();
+        said.map(|(since, why)| (why.clone(), since.elapsed()))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<(Instant, String)>> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The counters of a stage. They count what it did, also when a crash makes it do that again.
@@ -97,6 +178,7 @@ pub struct SinkMeter {
     accepted: Counter,
     acknowledged: Counter,
     refused: Counter,
+    withdrawn: Counter,
     /// Since when everything waits for this sink, if it does.
     waiting: Mutex<Option<Instant>>,
 }
@@ -130,6 +212,8 @@ pub struct SinkCounts {
     pub acknowledged: Load,
     /// Events that no retry can deliver there.
     pub refused: Load,
+    /// What was taken back before it was settled, since the sink was exchanged.
+    pub withdrawn: Load,
     /// For how long everything has been waiting for it.
     pub waiting: Option<Duration>,
 }
@@ -142,7 +226,7 @@ impl SinkCounts {
 
     /// What was handed to it and is not settled.
     pub fn pending(&self) -> Load {
-        self.accepted.less(self.acknowledged)
+        self.accepted.less(self.acknowledged).less(self.withdrawn)
     }
 }
 
@@ -158,6 +242,11 @@ impl SinkMeter {
     /// A batch is handed to the sink.
     pub fn accepted(&self, load: Load) {
         self.accepted.add(load);
+    }
+
+    /// A batch that was handed to the sink is taken back.
+    pub fn withdrawn(&self, load: Load) {
+        self.withdrawn.add(load);
     }
 
     /// The sink has settled a batch, of which it refused a part.
@@ -180,6 +269,7 @@ impl SinkMeter {
         SinkCounts {
             acknowledged,
             refused: self.refused.load(),
+            withdrawn: self.withdrawn.load(),
             accepted: self.accepted.load(),
             waiting: waiting.map(|since| since.elapsed()),
         }

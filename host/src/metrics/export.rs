@@ -76,6 +76,7 @@ pub fn export(snapshot: &Snapshot, text: &mut Text<'_>) {
     process(snapshot, text);
     components(&pipelines, text);
     of_pipelines(&pipelines, text);
+    what_can_be_used(&pipelines, text);
     of_tenants(&pipelines, text);
     tokens(&pipelines, snapshot.now_ms, text);
     streams::counters(&pipelines, text);
@@ -254,6 +255,35 @@ fn errors(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
             );
         }
     }
+}
+
+fn what_can_be_used(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
+    let mut each = |name: &str, help: &str, value: fn(&PipelineSnapshot) -> u64| {
+        let mut family = text.family(name, Kind::Gauge, help);
+        for pipeline in pipelines {
+            family.sample(&pipeline.own, value(pipeline.pipeline));
+        }
+    };
+    each(
+        "sluicegate_config_up",
+        "Whether the pipeline's file could be used when it was read last; it goes on as it was when not.",
+        |pipeline| u64::from(pipeline.config_trouble.is_none()),
+    );
+    each(
+        "sluicegate_dead_letter_bytes",
+        "Size of the file of dead letters.",
+        |pipeline| pipeline.dead_letters.bytes,
+    );
+    each(
+        "sluicegate_dead_letter_limit_bytes",
+        "How large the file of dead letters may be; then everything waits.",
+        |pipeline| pipeline.dead_letters.most_bytes,
+    );
+    each(
+        "sluicegate_dead_letter_up",
+        "Whether dead letters can be kept; everything waits while they cannot.",
+        |pipeline| u64::from(pipeline.dead_letters.trouble.is_none()),
+    );
 }
 
 fn of_pipelines(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {

@@ -54,6 +54,10 @@ pub struct PipelineSnapshot {
     pub room_bytes: u64,
     /// Why the ledger could not be asked; what only it knows is missing then.
     pub ledger_trouble: Option<String>,
+    /// Why its file, as it is now, cannot be used, if it cannot.
+    pub config_trouble: Option<String>,
+    /// Its dead letters.
+    pub dead_letters: DeadLetterSnapshot,
     /// Its tenants, by id.
     pub tenants: Vec<TenantSnapshot>,
     /// Its streams, by tenant and name.
@@ -62,6 +66,17 @@ pub struct PipelineSnapshot {
     pub stages: Vec<StageSnapshot>,
     /// Its sinks, in order.
     pub sinks: Vec<SinkSnapshot>,
+}
+
+/// The dead letters of a pipeline.
+#[derive(Clone, Debug, Default)]
+pub struct DeadLetterSnapshot {
+    /// How large their file is.
+    pub bytes: u64,
+    /// How large it may be.
+    pub most_bytes: u64,
+    /// Why they cannot be kept, if they cannot.
+    pub trouble: Option<String>,
 }
 
 /// One tenant.

@@ -18,6 +18,8 @@ use crate::sandbox::Limits;
 /// What all tenants' sources have in common.
 pub(super) struct SourceMaker {
     plugin: Arc<Plugin>,
+    /// Whether the plugin may send requests.
+    http: bool,
     client: Client,
     runtime: Runtime,
 }
@@ -36,6 +38,7 @@ impl SourceMaker {
     pub async fn new(config: &Config, runtime: &Runtime) -> Result<Self, Error> {
         Ok(Self {
             plugin: load(config, runtime).await?,
+            http: may_reach(config),
             client: Client::new(&config.http).at(&config.http.place)?,
             runtime: runtime.clone(),
         })
@@ -44,6 +47,11 @@ impl SourceMaker {
     /// What all of them run.
     pub fn plugin(&self) -> &Plugin {
         &self.plugin
+    }
+
+    /// Whether the plugin may send requests.
+    pub fn may_reach(&self) -> bool {
+        self.http
     }
 
     /// A tenant's source. Its credential is read, so that what is missing is found now.
@@ -102,14 +110,18 @@ impl SourceMaker {
     }
 }
 
-/// The plugin of a pipeline's source.
+fn may_reach(config: &Config) -> bool {
+    let source = &config.source;
+    // The tenants of a directory bring their origins with them, each its own; one without any can reach nothing.
+    source.directory.is_some() || source.tenants.iter().any(|t| !t.origins.is_empty())
+}
+
+/// The plugin of a pipeline\'s source.
 pub(super) async fn load(config: &Config, runtime: &Runtime) -> Result<Arc<Plugin>, Error> {
     let source = &config.source;
     let (name, bytes) = read_plugin(&source.plugin).at(&source.place)?;
-    // The tenants of a directory bring their origins with them, each its own; one without any can reach nothing.
-    let http = source.directory.is_some() || source.tenants.iter().any(|t| !t.origins.is_empty());
     let grants = Grants {
-        http,
+        http: may_reach(config),
         wasi: source.grants.wasi,
     };
     let plugin = Plugin::load(&runtime.sandbox, &name, &bytes, grants)

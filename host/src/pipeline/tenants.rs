@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -30,8 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// After so many looks a secret that was missing is looked for again.
 const RETRY_LOOKS: u32 = 5;
 
-/// Tenants by their ids.
-type ById = BTreeMap<Arc<str>, Tenant>;
+/// Tenants, or something of theirs, by their ids.
+type ById<T = Tenant> = BTreeMap<Arc<str>, T>;
 
 /// Who runs, and what the files of the directory say.
 pub(super) struct Tenants {
@@ -41,6 +41,9 @@ pub(super) struct Tenants {
     running: ById,
     changes: mpsc::Sender<engine::Change>,
     tally: Arc<Tally>,
+    directory: Option<Arc<Directory>>,
+    /// `None` while somebody looks, and without a directory.
+    watch: Option<Watch>,
 }
 
 /// A file of the directory.
@@ -90,22 +93,17 @@ impl Tenants {
         changes: mpsc::Sender<engine::Change>,
     ) -> (Self, Vec<engine::Tenant>) {
         let tally = Arc::new(Tally::default());
-        let (mut files, mut running, mut first) = (BTreeMap::new(), ById::new(), Vec::new());
+        let (running, mut first) = (by_id(&config), Vec::new());
         for (tenant, source) in config.source.tenants.iter().zip(sources) {
-            running.insert(tenant.id.clone(), tenant.clone());
-            if let Some(name) = &tenant.file {
-                let good = Some(tenant.clone());
-                let file = File {
-                    good,
-                    ..File::default()
-                };
-                files.insert(name.to_string(), file);
-            }
             tally.add(&source);
             first.push(of_engine(tenant, source));
         }
         tally.run(running.keys().cloned());
+        let files = files(&config);
+        let (directory, watch) = watched(&config);
         let tenants = Self {
+            directory,
+            watch,
             config,
             maker,
             files,
@@ -121,45 +119,50 @@ impl Tenants {
         self.tally.clone()
     }
 
-    /// Watches the directory, if there is one, until stopped or dropped. With `once` it was read at the start, and
-    /// who could still change something would keep the run from its end.
-    pub fn watch(self, once: bool, stop: CancellationToken) -> Option<AbortOnDropHandle<()>> {
-        let directory = self.config.source.directory.clone().filter(|_| !once)?;
-        let watching = async move {
-            let changing = self.follow(directory);
-            tokio::select! {
-                () = changing => {}
-                () = stop.cancelled() => {}
-            }
-        };
-        Some(AbortOnDropHandle::new(tokio::spawn(watching)))
+    /// Watches the directory, if there is one, until stopped or the answer is dropped.
+    pub fn watch(tenants: &Arc<Mutex<Self>>, stop: CancellationToken) -> AbortOnDropHandle<()> {
+        let following = Self::follow(tenants.clone());
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            // Nothing is left to say when it was stopped.
+            let _ = stop.run_until_cancelled(following).await;
+        }))
     }
 
-    async fn follow(mut self, directory: Directory) {
-        let mut watch = Watch::new(&directory.path, &directory.files);
+    async fn follow(tenants: Arc<Mutex<Self>>) {
         let mut said = String::new();
         for look in 1_u32.. {
             tokio::time::sleep(LOOK_EVERY).await;
+            let (directory, watch) = {
+                let mut tenants = tenants.lock().await;
+                (tenants.directory.clone(), tenants.watch.take())
+            };
+            let (Some(directory), Some(mut watch)) = (directory, watch) else {
+                continue;
+            };
             // Network file systems may let a look wait for long.
             let looked = tokio::task::spawn_blocking(move || {
                 let looked = watch.look();
                 (watch, looked)
             });
-            let looked = match looked.await {
-                Ok((back, looked)) => {
-                    watch = back;
-                    looked
-                }
+            let (watch, looked) = match looked.await {
+                Ok(looked) => looked,
                 Err(error) => {
                     tracing::error!(%error, "a defect has ended the watch of the directory");
                     return;
                 }
             };
+            let mut tenants = tenants.lock().await;
+            let same = |now: &Arc<Directory>| Arc::ptr_eq(now, &directory);
+            if !tenants.directory.as_ref().is_some_and(same) {
+                // The pipeline's file names another directory now, or none.
+                continue;
+            }
+            tenants.watch = Some(watch);
             match looked {
                 Ok(changes) => {
                     said.clear();
                     let retry = look.is_multiple_of(RETRY_LOOKS);
-                    self.take(&directory, changes, retry).await;
+                    tenants.take(&directory, changes, retry).await;
                 }
                 Err(why) => {
                     if said != why {
@@ -175,6 +178,76 @@ impl Tenants {
                 }
             }
         }
+    }
+
+    /// The sources that another config needs: of its new and changed tenants, or of all. Nothing is touched.
+    pub async fn prepare(
+        &self,
+        config: &Config,
+        maker: Option<&SourceMaker>,
+    ) -> Result<ById<Arc<PluginSource>>, Vec<Error>> {
+        let mut errors = config.source.broken.clone();
+        let mut sources = ById::new();
+        for tenant in &config.source.tenants {
+            let before = self.running.get(&tenant.id);
+            if maker.is_none() && before.is_some_and(|before| before.is_same(tenant)) {
+                continue;
+            }
+            let maker = maker.unwrap_or(&self.maker);
+            match maker.source(tenant) {
+                Ok(source) => {
+                    let found = maker.check(config, tenant, &source).await;
+                    errors.extend(found.errors);
+                    for warning in found.warnings {
+                        tracing::warn!("{warning}");
+                    }
+                    sources.insert(tenant.id.clone(), source);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() {
+            Ok(sources)
+        } else {
+            Err(errors)
+        }
+    }
+
+    /// Lets the tenants of another config run in place of these: those with a source start, or start anew.
+    pub async fn change(
+        &mut self,
+        config: Arc<Config>,
+        maker: Option<SourceMaker>,
+        mut sources: ById<Arc<PluginSource>>,
+    ) {
+        let wanted = by_id(&config);
+        let removed = differences(&self.running, &wanted).into_iter();
+        let removed = removed.filter(|change| matches!(change, Difference::Removed(_)));
+        let put = sources.keys().map(|id| match self.running.get(id) {
+            Some(_) => Difference::Changed(id.clone()),
+            None => Difference::Added(id.clone()),
+        });
+        for difference in removed.chain(put).collect::<Vec<_>>() {
+            self.tell(&difference, &wanted, &mut sources).await;
+        }
+        self.tally.run(wanted.keys().cloned());
+        self.running = wanted;
+        self.files = files(&config);
+        (self.directory, self.watch) = watched(&config);
+        if let Some(maker) = maker {
+            self.maker = maker;
+        }
+        self.config = config;
+    }
+
+    /// The same tenants, of a config that differs in other things.
+    pub fn keep(&mut self, config: Arc<Config>) {
+        self.config = config;
+    }
+
+    /// What its sources are made with.
+    pub fn maker(&self) -> &SourceMaker {
+        &self.maker
     }
 
     /// Takes what has changed, and has the engine do what follows from it.
@@ -296,7 +369,7 @@ impl Tenants {
         &self,
         difference: &Difference,
         wanted: &ById,
-        sources: &mut BTreeMap<Arc<str>, Arc<PluginSource>>,
+        sources: &mut ById<Arc<PluginSource>>,
     ) {
         let change = match difference {
             Difference::Removed(id) => {
@@ -360,6 +433,33 @@ impl File {
             self.said.clear();
         }
     }
+}
+
+fn by_id(config: &Config) -> ById {
+    let tenants = config.source.tenants.iter();
+    tenants
+        .map(|tenant| (tenant.id.clone(), tenant.clone()))
+        .collect()
+}
+
+/// The files of a config's tenants, each as it was when the config was read.
+fn files(config: &Config) -> BTreeMap<String, File> {
+    let of_file = |tenant: &Tenant| {
+        let file = File {
+            good: Some(tenant.clone()),
+            ..File::default()
+        };
+        Some((tenant.file.as_ref()?.to_string(), file))
+    };
+    config.source.tenants.iter().filter_map(of_file).collect()
+}
+
+fn watched(config: &Config) -> (Option<Arc<Directory>>, Option<Watch>) {
+    let directory = config.source.directory.clone().map(Arc::new);
+    let watch = directory
+        .as_ref()
+        .map(|directory| Watch::new(&directory.path, &directory.files));
+    (directory, watch)
 }
 
 fn of_engine(tenant: &Tenant, source: Arc<PluginSource>) -> engine::Tenant {

@@ -1,7 +1,7 @@
 //! What of a running pipeline can be looked at, without holding it up or keeping it alive.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use super::tenants::tally::Tally;
@@ -15,7 +15,8 @@ use crate::ledger::progress::{Backlog, Progress};
 use crate::line::{BUDGET_BYTES, Line};
 use crate::metrics::process::Process;
 use crate::metrics::snapshot::{
-    PipelineSnapshot, SinkSnapshot, Snapshot, StageSnapshot, StreamSnapshot, TenantSnapshot,
+    DeadLetterSnapshot, PipelineSnapshot, SinkSnapshot, Snapshot, StageSnapshot, StreamSnapshot,
+    TenantSnapshot,
 };
 use crate::metrics::{faults, plugin_counters};
 use crate::plugin::Plugin;
@@ -44,14 +45,17 @@ struct Pipelines {
 
 /// A pipeline that runs.
 pub(super) struct View {
-    about: About,
+    name: String,
+    about: RwLock<Arc<About>>,
+    /// Why its file, as it is now, cannot be used, if it cannot.
+    config_trouble: Mutex<Option<String>>,
     health: Arc<Watch>,
     ledger: Weak<dyn Ledger>,
     line: Weak<Line>,
     tally: Arc<Tally>,
 }
 
-/// What does not change while a pipeline runs.
+/// What its file says of a pipeline.
 pub(super) struct About {
     name: String,
     file: String,
@@ -99,6 +103,8 @@ pub enum Part {
     Stream(StreamKey),
     /// A sink.
     Sink(String),
+    /// The dead letters.
+    DeadLetters,
 }
 
 /// While this lives, the pipeline can be looked at.
@@ -123,9 +129,9 @@ impl Views {
     }
 
     /// Shows a pipeline from now on.
-    pub(super) fn show(self: &Arc<Self>, view: View) -> Shown {
-        let name = view.about.name.clone();
-        self.lock().running.insert(name.clone(), Arc::new(view));
+    pub(super) fn show(self: &Arc<Self>, view: Arc<View>) -> Shown {
+        let name = view.name.clone();
+        self.lock().running.insert(name.clone(), view);
         Shown {
             views: self.clone(),
             name,
@@ -190,7 +196,7 @@ impl Drop for Shown {
 
 impl std::fmt::Debug for View {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "View({})", self.about.name)
+        write!(formatter, "View({})", self.name)
     }
 }
 
@@ -201,7 +207,9 @@ impl View {
         tally: Arc<Tally>,
     ) -> Self {
         Self {
-            about,
+            name: about.name.clone(),
+            about: RwLock::new(Arc::new(about)),
+            config_trouble: Mutex::default(),
             health,
             ledger,
             line,
@@ -209,10 +217,30 @@ impl View {
         }
     }
 
+    fn about(&self) -> Arc<About> {
+        let about = self.about.read().unwrap_or_else(PoisonError::into_inner);
+        about.clone()
+    }
+
+    /// Its file says this from now on.
+    pub fn changed(&self, about: About) {
+        *self.about.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(about);
+    }
+
+    /// Its file was read again: it is good, or cannot be used for this reason.
+    pub fn read_again(&self, trouble: Option<String>) {
+        *self.trouble() = trouble;
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<String>> {
+        let trouble = self.config_trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn unready(&self, unready: &mut Vec<Unready>) {
         let mut add = |part: Part, reason: String| {
             unready.push(Unready {
-                pipeline: self.about.name.clone(),
+                pipeline: self.name.clone(),
                 part,
                 reason,
             });
@@ -224,7 +252,7 @@ impl View {
                 add(Part::Stream(stream.clone()), reason.clone());
             }
         }
-        if !self.about.once {
+        if !self.about().once {
             let tenants = self.tally.tenants().into_iter().map(|tenant| tenant.id);
             for id in tenants.filter(|id| !at_work.contains(id)) {
                 add(Part::Tenant(id), "no stream of it is at work".into());
@@ -233,7 +261,14 @@ impl View {
         let Some(line) = self.line.upgrade() else {
             return;
         };
-        for sink in &line.meters().sinks {
+        if let Some((why, waiting)) = line.meters().dead_letters.trouble() {
+            let seconds = waiting.as_secs();
+            add(
+                Part::DeadLetters,
+                format!("everything waits for them since {seconds} s: {why}"),
+            );
+        }
+        for sink in line.meters().sinks.all() {
             let waiting = sink
                 .counts()
                 .waiting
@@ -262,26 +297,35 @@ impl View {
         let line = self.line.upgrade()?;
         let tenants = self.tenants();
         let streams = self.streams(&line, &tenants, known);
-        let stages = line.meters().stages.iter().map(|stage| StageSnapshot {
+        let about = self.about();
+        let stages = line.meters().stages.all().into_iter();
+        let stages = stages.map(|stage| StageSnapshot {
             kind: stage.kind,
             counts: stage.counts(),
         });
-        let sinks = line.meters().sinks.iter().zip(&self.about.sinks);
+        let sinks = line.meters().sinks.all().into_iter().zip(&about.sinks);
         let sinks = sinks.map(|(sink, &kind)| SinkSnapshot {
             name: sink.name.clone(),
             kind,
             counts: sink.counts(),
         });
+        let dead_letters = &line.meters().dead_letters;
         Some(PipelineSnapshot {
-            name: self.about.name.clone(),
-            file: self.about.file.clone(),
-            plugin: self.about.plugin.clone(),
-            plugin_digest: self.about.plugin_digest.clone(),
+            name: about.name.clone(),
+            file: about.file.clone(),
+            plugin: about.plugin.clone(),
+            plugin_digest: about.plugin_digest.clone(),
             all: line.meters().streams.all(),
             waited: line.waited(),
             held_bytes: line.held_bytes() as u64,
             room_bytes: BUDGET_BYTES as u64,
             ledger_trouble,
+            config_trouble: self.trouble().clone(),
+            dead_letters: DeadLetterSnapshot {
+                bytes: dead_letters.bytes(),
+                most_bytes: dead_letters.most_bytes(),
+                trouble: dead_letters.trouble().map(|(why, _)| why),
+            },
             streams,
             stages: stages.collect(),
             sinks: sinks.collect(),
@@ -318,7 +362,7 @@ impl View {
         let mut health: BTreeMap<StreamKey, Health> = self.health.streams().into_iter().collect();
         health.retain(|key, _| runs(&key.tenant));
         let keys: BTreeSet<StreamKey> = counts.keys().chain(health.keys()).cloned().collect();
-        if self.about.once {
+        if self.about().once {
             // Nobody judges a single pass.
             health.clear();
         }

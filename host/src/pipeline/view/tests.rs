@@ -99,7 +99,7 @@ impl Case {
             looked_at,
             Arc::default(),
         );
-        self.views.show(view)
+        self.views.show(Arc::new(view))
     }
 
     /// What `/readyz` says.
@@ -213,7 +213,7 @@ async fn a_sink_that_takes_nothing_is_named_and_its_counters_add_up() {
         "reason": "it has not taken any events for 60 s",
     }]);
     Case::check(case.ready().await, &reason);
-    let before = case.line.meters().sinks[0].counts();
+    let before = case.line.meters().sinks.all()[0].counts();
     assert_eq!((before.pending().events, before.sent().events), (3, 0));
     let nothing = case.line.meters().streams.all();
     assert_eq!(
@@ -224,7 +224,7 @@ async fn a_sink_that_takes_nothing_is_named_and_its_counters_add_up() {
     case.take.notify_one();
     case.line.settled().await;
     Case::check(case.ready().await, &json!([]));
-    let after = case.line.meters().sinks[0].counts();
+    let after = case.line.meters().sinks.all()[0].counts();
     assert_eq!((after.pending().events, after.refused.events), (0, 1));
     assert_eq!((after.sent().events, after.sent().bytes), (2, 14));
     let all = case.line.meters().streams.all();

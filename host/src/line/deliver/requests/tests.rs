@@ -71,7 +71,7 @@ fn again() -> Reply {
 struct Test {
     sink: Arc<Scripted>,
     lane: Lane,
-    task: tokio::task::JoinHandle<()>,
+    task: super::super::Task,
     totals: Totals,
 }
 
