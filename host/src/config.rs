@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod catalog;
 mod check;
 mod decode;
 pub mod health;
@@ -20,6 +21,7 @@ pub mod source;
 pub mod stage;
 pub mod tenants;
 pub mod unit;
+mod written;
 mod yaml;
 
 use std::path::{Path as FilePath, PathBuf};

@@ -3,6 +3,7 @@
 //! `prepare` does all that can fail without touching state or network, so `validate` and `run` refuse the same
 //! pipelines in the same words.
 
+mod offline;
 mod source;
 mod tenants;
 pub mod view;
@@ -41,6 +42,7 @@ use crate::stage::Stage;
 use crate::stage::filter::FilterStage;
 use crate::stage::geoip::GeoipStage;
 use crate::stage::user_agent::UserAgentStage;
+pub use offline::check_offline;
 use source::SourceMaker;
 use tenants::Tenants;
 use tenants::tally::Tally;
@@ -305,6 +307,12 @@ impl Prepared {
     /// Its name.
     pub fn name(&self) -> &str {
         &self.config.name
+    }
+
+    /// Whether a sink of it prints events.
+    pub fn prints_events(&self) -> bool {
+        let mut sinks = self.config.sinks.iter();
+        sinks.any(|sink| sink.kind == SinkKind::Stdout)
     }
 
     /// Where it can be asked how it is, if anywhere.

@@ -7,6 +7,7 @@
 
 mod api;
 mod audit;
+mod authoring;
 mod backfill;
 mod blobs;
 mod config;
@@ -24,6 +25,7 @@ mod leaps;
 mod map;
 mod opensearch;
 mod pipeline;
+mod progress;
 mod restart;
 mod sandbox;
 mod secrets;

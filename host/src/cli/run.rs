@@ -3,6 +3,7 @@
 mod backfill;
 mod listen;
 
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Done;
+use super::{Done, progress};
 use crate::api::Api;
 use crate::config::Config;
 use crate::error::{Error, Kind};
@@ -44,7 +45,14 @@ impl Run {
             None => None,
         };
         let listening = listening.transpose().map_err(|error| vec![error])?;
-        let reports = run_all(prepared, self.once, &stop).await?;
+        // Events on the same terminal would run through the bars, and show progress enough.
+        let hidden = !self.once
+            || io::stdout().is_terminal() && prepared.iter().any(Prepared::prints_events);
+        let names = prepared.iter().map(|one| one.name().to_owned()).collect();
+        let bars = (!hidden).then(|| progress::watch(names, runtime.views.clone()));
+        let reports = run_all(prepared, self.once, &stop).await;
+        drop(bars);
+        let reports = reports?;
         drop(listening);
         let code = finish(&reports, self.once);
         if self.backfill.is_wanted() {
