@@ -4,6 +4,7 @@
 //! could not be used, 69 something needed cannot be had, 70 a defect of ours, 75 incomplete (try again), 78 wrong
 //! configuration.
 
+mod ask;
 mod audit;
 mod by_hand;
 mod completion;
@@ -22,6 +23,7 @@ mod progress;
 mod retry;
 mod run;
 mod state;
+mod tap;
 mod time_range;
 mod transform;
 mod validate;
@@ -85,6 +87,8 @@ enum Command {
     Forget(forget::Forget),
     /// Start where another collector stands.
     HandOver(hand_over::HandOver),
+    /// Watch events of a running collector as they pass.
+    Tap(tap::Tap),
     /// Draw a pipeline, as Mermaid or DOT.
     Graph(graph::Graph),
     /// List the plugins, stages and sinks that there are.
@@ -145,6 +149,7 @@ pub fn main() -> ExitCode {
             Command::Retry(retry) => retry.run(redactor).await,
             Command::Forget(forget) => forget.run(redactor).await,
             Command::HandOver(hand_over) => hand_over.run(redactor).await,
+            Command::Tap(tap) => tap.run(redactor).await,
             Command::Graph(graph) => graph.run(),
             Command::List(list) => list.run(redactor).await,
             Command::Generate(generate) => generate.run(),

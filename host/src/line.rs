@@ -35,6 +35,7 @@ use crate::metrics::streams::StreamCounts;
 use crate::sink::{Outlet, Positions, Way};
 use crate::source::Closed;
 use crate::stage::Stage;
+use crate::tap::{Point, Window};
 use reading::Reading;
 
 /// Bytes of events between a plugin's `emit` and the commit, for one pipeline. Enough to keep every sink busy while a
@@ -63,6 +64,7 @@ pub struct Line {
     /// How often an emit had to wait for room.
     waited: AtomicU64,
     routes: route::Routes,
+    window: Window,
 }
 
 /// What has to happen in one order: claims, tickets and the hand-over.
@@ -191,6 +193,7 @@ impl Line {
             meters: meters.clone(),
             waited: AtomicU64::new(0),
             routes: route::Routes::new(whens),
+            window: Window::default(),
         });
         // The committer must not keep the line alive: the queues close when the last handle is gone.
         let committer = commit::Committer {
@@ -211,6 +214,11 @@ impl Line {
             }
         };
         Ok((line, tokio::spawn(ended)))
+    }
+
+    /// Where its events can be watched, once it is open.
+    pub fn window(&self) -> &Window {
+        &self.window
     }
 
     /// What was committed since the start.
@@ -354,17 +362,22 @@ impl Line {
         let identities = identities(&events);
         let lag = reading.note(&events);
         let sent = events.len() as u64;
-        let (batch, mut dropped, mut rejected) = self
-            .stage(Batch {
-                stream: stream.clone(),
-                events,
-            })
-            .await;
+        let batch = Batch {
+            stream: stream.clone(),
+            events,
+        };
+        self.window.show(&Point::Source, &batch);
+        let (batch, mut dropped, mut rejected) = self.stage(batch).await;
         let route::Fan {
             batch,
             routed,
             unrouted,
         } = self.routes.route(batch, &mut rejected);
+        self.window.show(&Point::Sinks, &batch);
+        for (sink, routed) in self.meters.sinks.iter().zip(&routed) {
+            let routed = routed.as_ref().map(|routed| &routed.batch);
+            self.window.show_sink(&sink.name, routed);
+        }
         dropped += unrouted;
         counts.dropped = dropped;
         counts.dead_lettered = rejected.len() as u64;
@@ -496,6 +509,7 @@ impl Line {
                 }
             }
             meter.add(passed);
+            self.window.show(&Point::Stage(index + 1), &batch);
         }
         (batch, dropped, refused)
     }

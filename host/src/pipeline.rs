@@ -360,6 +360,8 @@ impl Prepared {
             clock,
         };
         let (line, committer) = Line::start(parts).await?;
+        line.window()
+            .open(&config.name, runtime.views.taps().clone());
         let about = About::new(&config, once, maker.plugin());
         let looked_at = (
             health.clone(),

@@ -32,6 +32,7 @@ mod secrets;
 mod state;
 mod state_command;
 mod storms;
+mod tap;
 mod tidy;
 
 use std::path::{Path, PathBuf};
