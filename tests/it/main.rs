@@ -11,6 +11,7 @@ mod authoring;
 mod backfill;
 mod blobs;
 mod config;
+mod dashboards;
 mod deploy;
 mod directory;
 mod docs;
