@@ -29,6 +29,7 @@ mod opensearch;
 mod pipeline;
 mod progress;
 mod restart;
+mod rig;
 mod sandbox;
 mod secrets;
 mod state;
