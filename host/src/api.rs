@@ -1,14 +1,16 @@
 //! The local API: how a running collector is, over HTTP.
 //!
 //! It only looks. Whoever asks can hold up neither the collector nor, for long, the others who ask: a few connections
-//! at a time, one request on each, little room for its head, none for a body, and an end to all of it. Everything that
-//! is answered was copied before the first byte of the answer is sent.
+//! at a time, one request on each, little room for its head, none for a body, and an end to all of it. What is
+//! answered was copied before the first byte of the answer is sent; `/tap` alone goes on, and leaves out what it has no
+//! room for.
 
 mod answer;
 mod status;
+mod tap;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::Request;
@@ -30,6 +32,10 @@ pub(crate) use answer::Desk;
 
 /// Connections at once; more wait until one of them ends.
 const CONNECTIONS: usize = 16;
+
+/// An answer without an end of its own: the token says when it is over.
+#[derive(Clone)]
+struct Watched(CancellationToken);
 
 /// How long may be waited for a client.
 #[derive(Clone, Copy, Debug)]
@@ -141,9 +147,16 @@ async fn accept(listener: TcpListener, desk: Arc<Desk>, patience: Patience) {
 
 /// One connection with one request.
 async fn serve(stream: TcpStream, desk: Arc<Desk>, patience: Patience) {
+    let watched: OnceLock<Watched> = OnceLock::new();
     let answer = |request: Request<Incoming>| {
-        let desk = desk.clone();
-        async move { Ok::<_, std::convert::Infallible>(desk.answer(&request).await) }
+        let (desk, watched) = (desk.clone(), &watched);
+        async move {
+            let response = desk.answer(&request).await;
+            if let Some(until) = response.extensions().get::<Watched>() {
+                let _ = watched.set(until.clone());
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
     };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -152,7 +165,18 @@ async fn serve(stream: TcpStream, desk: Arc<Desk>, patience: Patience) {
         .max_headers(FIELDS)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service_fn(answer));
-    match tokio::time::timeout(patience.whole, connection).await {
+    tokio::pin!(connection);
+    let mut ended = tokio::time::timeout(patience.whole, &mut connection).await;
+    if let (Err(_), Some(Watched(until))) = (&ended, watched.get()) {
+        // It goes on for as long as there is something to say, and then for as long as any other answer.
+        tokio::select! {
+            done = &mut connection => ended = Ok(done),
+            () = until.cancelled() => {
+                ended = tokio::time::timeout(patience.whole, &mut connection).await;
+            }
+        }
+    }
+    match ended {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection to the API ended early"),
         Err(_) => tracing::debug!("a connection to the API took too long"),

@@ -4,19 +4,27 @@
 //! could not be used, 69 something needed cannot be had, 70 a defect of ours, 75 incomplete (try again), 78 wrong
 //! configuration.
 
+mod ask;
 mod audit;
 mod by_hand;
+mod completion;
 mod dead_letter;
 mod demo;
 mod doctor;
 mod forget;
+mod generate;
+mod graph;
 mod hand_over;
 mod inspect;
+mod list;
 mod log;
+mod man;
 mod people;
+mod progress;
 mod retry;
 mod run;
 mod state;
+mod tap;
 mod test;
 mod time_range;
 mod transform;
@@ -85,6 +93,18 @@ enum Command {
     DeadLetter(dead_letter::DeadLetter),
     /// Start where another collector stands.
     HandOver(hand_over::HandOver),
+    /// Watch events of a running collector as they pass.
+    Tap(tap::Tap),
+    /// Draw a pipeline, as Mermaid or DOT.
+    Graph(graph::Graph),
+    /// List the plugins, stages and sinks that there are.
+    List(list::List),
+    /// Print a starter pipeline made of named parts.
+    Generate(generate::Generate),
+    /// Print a script that completes this command in a shell.
+    Completion(completion::Completion),
+    /// Print a manual page, or write all of them.
+    Man(man::Man),
 }
 
 /// Runs the command line of this process.
@@ -110,6 +130,9 @@ pub fn main() -> ExitCode {
         arguments.quiet,
         &redactor,
     );
+    if !arguments.quiet && arguments.log_format == LogFormat::Text {
+        progress::allow();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -134,6 +157,12 @@ pub fn main() -> ExitCode {
             Command::Forget(forget) => forget.run(redactor).await,
             Command::DeadLetter(dead_letter) => dead_letter.run(redactor).await,
             Command::HandOver(hand_over) => hand_over.run(redactor).await,
+            Command::Tap(tap) => tap.run(redactor).await,
+            Command::Graph(graph) => graph.run(),
+            Command::List(list) => list.run(redactor).await,
+            Command::Generate(generate) => generate.run(),
+            Command::Completion(completion) => completion.run(),
+            Command::Man(man) => man.run(),
         }
     });
     // Whatever still runs has nothing to finish: the ledger knows what is not delivered.
@@ -141,6 +170,22 @@ pub fn main() -> ExitCode {
     match done {
         Ok(code) => ExitCode::from(code),
         Err(errors) => fail(&errors),
+    }
+}
+
+/// Prints to standard output. Whoever has read enough may close it: `sluicegate man | head`.
+fn print(text: impl AsRef<[u8]>) -> Done {
+    use std::io::Write as _;
+    let mut output = std::io::stdout().lock();
+    let printed = output
+        .write_all(text.as_ref())
+        .and_then(|()| output.flush());
+    match printed {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            let what = format!("cannot write to standard output: {error}");
+            Err(vec![Error::unavailable(what)])
+        }
+        _ => Ok(0),
     }
 }
 

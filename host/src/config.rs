@@ -8,6 +8,7 @@
 
 pub mod api;
 pub mod auth;
+pub mod catalog;
 mod check;
 pub mod dead_letter;
 mod decode;
@@ -23,6 +24,7 @@ pub mod source;
 pub mod stage;
 pub mod tenants;
 pub mod unit;
+mod written;
 mod yaml;
 
 use std::path::{Path as FilePath, PathBuf};

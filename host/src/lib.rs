@@ -25,3 +25,4 @@ pub mod secret;
 pub mod sink;
 pub mod source;
 pub mod stage;
+pub mod tap;

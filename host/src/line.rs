@@ -37,6 +37,7 @@ use crate::metrics::streams::StreamCounts;
 use crate::sink::Outlet;
 use crate::source::Closed;
 use crate::stage::Stage;
+use crate::tap::{Point, Window};
 use course::Course;
 use reading::Reading;
 pub(crate) use recover::committed;
@@ -68,6 +69,7 @@ pub struct Line {
     clock: SharedClock,
     /// To the committer, between whose commits sinks are exchanged.
     changes: mpsc::Sender<change::Request>,
+    window: Window,
 }
 
 /// What has to happen in one order: claims, tickets and the hand-over.
@@ -206,6 +208,7 @@ impl Line {
             waited: AtomicU64::new(0),
             clock: clock.clone(),
             changes,
+            window: Window::default(),
         });
         // The committer must not keep the line alive: the queues close when the last handle is gone.
         let committer = commit::Committer {
@@ -220,6 +223,11 @@ impl Line {
             tasks,
         };
         Ok((line, tokio::spawn(committer.run(queue, requests))))
+    }
+
+    /// Where its events can be watched, once it is open.
+    pub fn window(&self) -> &Window {
+        &self.window
     }
 
     /// What was committed since the start.
@@ -373,12 +381,18 @@ impl Line {
             events,
         };
         let course = lock(&self.order).course.clone();
-        let (batch, mut dropped, mut rejected) = course.stage(batch, &split).await;
+        self.window.show(&Point::Source, &batch);
+        let (batch, mut dropped, mut rejected) = course.stage(batch, &split, &self.window).await;
         let route::Fan {
             batch,
             routed,
             unrouted,
         } = course.routes.route(batch, &split, &mut rejected);
+        self.window.show(&Point::Sinks, &batch);
+        for (sink, routed) in self.meters.sinks.iter().zip(&routed) {
+            let routed = routed.as_ref().map(|routed| &routed.batch);
+            self.window.show_sink(&sink.name, routed);
+        }
         dropped += unrouted;
         counts.dropped = dropped;
         counts.dead_lettered = rejected.len() as u64;

@@ -9,6 +9,7 @@ pub mod replay;
 mod source;
 mod stages;
 mod tenants;
+mod unresolved;
 pub mod view;
 
 use std::path::Path;
@@ -47,6 +48,7 @@ use source::SourceMaker;
 use stages::{Salts, make_stage};
 use tenants::Tenants;
 use tenants::tally::Tally;
+pub use unresolved::check_offline;
 use view::{About, View, Views};
 
 /// What all pipelines of a process share.
@@ -296,6 +298,12 @@ impl Prepared {
         &self.config.name
     }
 
+    /// Whether a sink of it prints events.
+    pub fn prints_events(&self) -> bool {
+        let mut sinks = self.config.sinks.iter();
+        sinks.any(|sink| sink.kind == SinkKind::Stdout)
+    }
+
     /// Where it can be asked how it is, if anywhere.
     pub fn api(&self) -> Option<&Settings> {
         self.api.as_ref()
@@ -339,6 +347,8 @@ impl Prepared {
             clock: runtime.clock.clone(),
         };
         let (line, committer) = Line::start(parts).await?;
+        line.window()
+            .open(&config.name, runtime.views.taps().clone());
         let about = About::new(&config, once, maker.plugin());
         let looked_at = (
             health.clone(),

@@ -7,10 +7,13 @@
 
 mod api;
 mod audit;
+mod authoring;
 mod backfill;
 mod blobs;
 mod config;
+mod dashboards;
 mod dead_letter;
+mod deploy;
 mod directory;
 mod docs;
 mod doctor;
@@ -26,6 +29,7 @@ mod map;
 mod misconfigured;
 mod opensearch;
 mod pipeline;
+mod progress;
 mod reload;
 mod restart;
 mod rig;
@@ -35,6 +39,7 @@ mod stages;
 mod state;
 mod state_command;
 mod storms;
+mod tap;
 mod tidy;
 mod unit_tests;
 

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::status;
+use super::{Watched, status, tap};
 use crate::metrics::export::export;
 use crate::metrics::text::{self, Text};
 use crate::pipeline::view::{Part, Unready, Views};
@@ -50,8 +50,8 @@ impl Desk {
     /// The answer to a request; its body, if it has one, is never read.
     pub async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
         let path = request.uri().path();
-        if !["/healthz", "/readyz", "/metrics", "/status"].contains(&path) {
-            let help = "there are /healthz, /readyz, /metrics and /status";
+        if !["/healthz", "/readyz", "/metrics", "/status", "/tap"].contains(&path) {
+            let help = "there are /healthz, /readyz, /metrics, /status and /tap";
             return refusal(StatusCode::NOT_FOUND, "there is nothing here", help);
         }
         if ![Method::GET, Method::HEAD].contains(request.method()) {
@@ -64,7 +64,11 @@ impl Desk {
         if path == "/healthz" {
             return answer(StatusCode::OK, &json!({ "status": "alive" }));
         }
-        if !self.may_ask(request.headers()) {
+        let may_ask = self.may_ask(request.headers());
+        if path == "/readyz" {
+            return self.readiness(may_ask);
+        }
+        if !may_ask {
             let help = "send `Authorization: Bearer TOKEN` with the token of `api.token`";
             let mut refused = refusal(StatusCode::UNAUTHORIZED, "a token is needed", help);
             let challenge = HeaderValue::from_static("Bearer");
@@ -74,8 +78,8 @@ impl Desk {
             return refused;
         }
         match path {
-            "/readyz" => self.readiness(),
             "/metrics" => self.metrics().await,
+            "/tap" => self.tap(request.uri().query().unwrap_or_default(), request.headers()),
             _ => self.status().await,
         }
     }
@@ -95,7 +99,8 @@ impl Desk {
         scheme.eq_ignore_ascii_case(b"bearer ") && differs == 0
     }
 
-    fn readiness(&self) -> Response<Body> {
+    /// Whether all is well; why not, names and all, is for those who may ask. A probe only needs the status.
+    fn readiness(&self, may_ask: bool) -> Response<Body> {
         let mut reasons: Vec<Value> = self.views.unready().iter().map(reason).collect();
         if self.stop.is_cancelled() {
             reasons.insert(0, json!({ "reason": "the process is stopping" }));
@@ -105,7 +110,12 @@ impl Desk {
         } else {
             StatusCode::SERVICE_UNAVAILABLE
         };
-        let body = json!({ "ready": reasons.is_empty(), "reasons": reasons });
+        let ready = reasons.is_empty();
+        let body = if may_ask {
+            json!({ "ready": ready, "reasons": reasons })
+        } else {
+            json!({ "ready": ready })
+        };
         answer(status, &body)
     }
 
@@ -120,15 +130,36 @@ impl Desk {
             export(&snapshot, &mut text);
             text.end();
         });
-        let pieces = futures::stream::unfold(pieces, |mut pieces| async {
-            let piece = pieces.recv().await?;
-            Some((Ok(Frame::data(piece)), pieces))
+        respond(StatusCode::OK, text::CONTENT_TYPE, pieces_of(pieces))
+    }
+
+    /// Events as they pass.
+    fn tap(&self, query: &str, headers: &HeaderMap) -> Response<Body> {
+        // A page of the web could otherwise have a browser on this machine ask for it under a name of its own.
+        if self.token.is_none() && !is_local(headers) {
+            let what = "events are not shown to browsers and under foreign names without a token";
+            return refusal(
+                StatusCode::FORBIDDEN,
+                what,
+                "set `api.token`, or ask `127.0.0.1`",
+            );
+        }
+        let opened = tap::Asked::parse(query).and_then(|asked| {
+            asked.check(&self.views)?;
+            let tap = asked.watch(&self.views)?;
+            Ok((asked, tap))
         });
-        respond(
-            StatusCode::OK,
-            text::CONTENT_TYPE,
-            StreamBody::new(pieces).boxed_unsync(),
-        )
+        let (asked, watching) = match opened {
+            Ok(opened) => opened,
+            Err((what, help)) => return refusal(StatusCode::BAD_REQUEST, &what, &help),
+        };
+        let (lines, pieces) = tap::Lines::new();
+        let over = CancellationToken::new();
+        let ended = over.clone().drop_guard();
+        tokio::spawn(tap::tell(watching, asked, lines, self.stop.clone(), ended));
+        let mut response = respond(StatusCode::OK, "application/x-ndjson", pieces_of(pieces));
+        response.extensions_mut().insert(Watched(over));
+        response
     }
 
     async fn status(&self) -> Response<Body> {
@@ -144,6 +175,30 @@ impl Desk {
             }
         }
     }
+}
+
+/// A body whose pieces are still to come.
+fn pieces_of(pieces: mpsc::Receiver<Bytes>) -> Body {
+    let pieces = futures::stream::unfold(pieces, |mut pieces| async {
+        let piece = pieces.recv().await?;
+        Some((Ok(Frame::data(piece)), pieces))
+    });
+    StreamBody::new(pieces).boxed_unsync()
+}
+
+/// Whether a program asked this machine by its own name, and no page in a browser.
+fn is_local(headers: &HeaderMap) -> bool {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let host = host.unwrap_or_default();
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    let local = name == "localhost" || address.is_ok();
+    local && !headers.contains_key(header::ORIGIN) && !headers.contains_key("sec-fetch-site")
 }
 
 fn reason(unready: &Unready) -> Value {

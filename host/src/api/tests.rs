@@ -105,7 +105,10 @@ async fn without_the_token_only_life_is_told() {
         "Authorization: Bearer\r\n",
         "Authorization: \u{e9}\u{e9}\u{e9}\u{e9}\r\n",
     ] {
-        for path in ["/readyz", "/metrics", "/status"] {
+        // A probe sees whether all is well, and not what it is about.
+        let answer = ask(&api, "GET", "/readyz", fields).await;
+        assert_eq!(parts(&answer), (503, "{\"ready\":false}\n"), "{fields}");
+        for path in ["/metrics", "/status", "/tap"] {
             let answer = ask(&api, "GET", path, fields).await;
             assert_eq!(parts(&answer).0, 401, "{fields}: {answer}");
             assert!(answer.contains("www-authenticate: Bearer"), "{answer}");
@@ -115,6 +118,8 @@ async fn without_the_token_only_life_is_told() {
     for scheme in ["Bearer", "bearer"] {
         let fields = format!("Authorization: {scheme} a-token-for-tests\r\n");
         assert_eq!(parts(&ask(&api, "GET", "/status", &fields).await).0, 200);
+        let answer = ask(&api, "GET", "/readyz", &fields).await;
+        assert!(answer.contains("contoso"), "{answer}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::LogFormat;
+use super::{LogFormat, progress};
 use crate::secret::Redactor;
 
 /// Starts logging for this process.
@@ -67,9 +67,8 @@ impl Write for Line {
 impl Drop for Line {
     fn drop(&mut self) {
         let text = String::from_utf8_lossy(&self.bytes);
+        let text = self.redactor.scrub(&text);
         // There is no other place to say that standard error is closed.
-        let _ = io::stderr()
-            .lock()
-            .write_all(self.redactor.scrub(&text).as_bytes());
+        let _ = progress::above(|| io::stderr().lock().write_all(text.as_bytes()));
     }
 }

@@ -4,6 +4,7 @@ mod backfill;
 mod listen;
 mod reload;
 
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::Done;
+use super::{Done, progress};
 use crate::api::Api;
 use crate::config::Config;
 use crate::error::{Error, Kind};
@@ -62,7 +63,14 @@ impl Run {
             let reloading = reload::start(&runtime, watched);
             Some(reloading.map_err(|error| vec![error])?)
         };
-        let reports = run_all(prepared, self.once, &stop).await?;
+        // Events on the same terminal would run through the bars, and show progress enough.
+        let hidden = !self.once
+            || io::stdout().is_terminal() && prepared.iter().any(Prepared::prints_events);
+        let names = prepared.iter().map(|one| one.name().to_owned()).collect();
+        let bars = (!hidden).then(|| progress::watch(names, runtime.views.clone()));
+        let reports = run_all(prepared, self.once, &stop).await;
+        drop(bars);
+        let reports = reports?;
         drop((listening, reloading));
         let code = finish(&reports, self.once);
         if self.backfill.is_wanted() {

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,11 +14,12 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use clap::Args;
+use indicatif::ProgressBar;
 use sluicegate_records::{Item, Limits as SplitLimits, Splitter, Stop};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Done;
+use super::{Done, progress};
 use crate::capability::Grants;
 use crate::error::Error;
 use crate::event::{Event, Identity};
@@ -90,6 +92,9 @@ impl Transform {
             })?),
         };
         let started = Instant::now();
+        // Events on the same terminal would run through the bar.
+        let hidden = io::stdout().is_terminal();
+        let bar = (!hidden).then(|| progress::bytes(input_bytes())).flatten();
         // Two batches wait while each core maps one: the reader never starves the component.
         let (sender, pieces) = mpsc::channel(4);
         let reader = tokio::task::spawn_blocking(move || read(&sender));
@@ -97,9 +102,13 @@ impl Transform {
             rejected,
             sums: Sums::default(),
             started,
-            shown: started,
+            bar,
         };
-        map(mapper, pieces, &mut output).await.map_err(wrong)?;
+        let mapped = map(mapper, pieces, &mut output).await;
+        if let Some(bar) = output.bar.take() {
+            bar.finish_and_clear();
+        }
+        mapped.map_err(wrong)?;
         let ended = reader.await.map_err(|error| {
             wrong(Error::internal(format!(
                 "reading standard input panicked: {error}"
@@ -177,6 +186,13 @@ impl Mapper {
         }
         Ok(answers)
     }
+}
+
+/// How much there is to read, where it is a file.
+fn input_bytes() -> Option<u64> {
+    let input = io::stdin().as_fd().try_clone_to_owned().ok()?;
+    let about = std::fs::File::from(input).metadata().ok()?;
+    about.is_file().then_some(about.len())
 }
 
 /// Splits standard input; returns how many bytes it had.
@@ -331,7 +347,8 @@ struct Output {
     rejected: Option<std::fs::File>,
     sums: Sums,
     started: Instant,
-    shown: Instant,
+    /// Progress, when someone looks.
+    bar: Option<ProgressBar>,
 }
 
 impl Output {
@@ -376,15 +393,10 @@ impl Output {
         io::stdout().flush().map_err(|error| unwritable(&error))
     }
 
-    /// Progress, when someone looks.
-    fn show(&mut self) {
-        if io::stderr().is_terminal() && self.shown.elapsed().as_millis() > 500 {
-            self.shown = Instant::now();
-            eprint!(
-                "\r{} records, {:.0} MB/s ",
-                self.sums.records,
-                self.rate(self.sums.bytes)
-            );
+    fn show(&self) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.sums.bytes + self.sums.records);
+            bar.set_message(progress::rate(self.sums.events, self.started.elapsed()));
         }
     }
 

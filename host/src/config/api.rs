@@ -12,8 +12,9 @@ use crate::secret::SecretRef;
 /// The port that Vector's API has, too.
 const PORT: u16 = 8686;
 
-/// Answers `GET /healthz`, `/readyz`, `/metrics` (Prometheus) and `/status` (JSON) over HTTP while pipelines run.
-/// Without this section nothing listens. Pipelines of one process share one API; a backfill has none.
+/// Answers `GET /healthz`, `/readyz`, `/metrics` (Prometheus), `/status` (JSON) and `/tap` (events as they pass; see
+/// `sluicegate tap`) over HTTP while pipelines run. Without this section nothing listens. Pipelines of one process
+/// share one API; a backfill has none.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "api")]
@@ -25,7 +26,8 @@ pub struct ApiSection {
     /// needs a `token`.
     #[schemars(extend("default" = "127.0.0.1:8686"))]
     pub address: Option<String>,
-    /// What has to be sent as `Authorization: Bearer TOKEN`, except for `/healthz`.
+    /// What has to be sent as `Authorization: Bearer TOKEN`, except for `/healthz`, and `/readyz` without its reasons.
+    /// Where there is no token, every user of the machine can read events at `/tap`.
     pub token: Option<SecretSection>,
 }
 

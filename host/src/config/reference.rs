@@ -265,7 +265,7 @@ fn list_or_map(schema: &Value) -> Option<(&Value, &Value)> {
 }
 
 /// The name of the struct that a value is read into.
-fn target(schema: &Value) -> Option<String> {
+pub(super) fn target(schema: &Value) -> Option<String> {
     let direct = schema["$ref"].as_str();
     let optional = || {
         schema["anyOf"]
@@ -306,7 +306,7 @@ fn anchor(heading: &str) -> String {
 
 /// The keys of every section in the order in which the structs name them, which a schema does not
 /// keep.
-fn order() -> Map<String, Value> {
+pub(super) fn order() -> Map<String, Value> {
     let rows = [
         ("pipeline", keys::<PipelineSection>()),
         ("state", keys::<super::StateSection>()),

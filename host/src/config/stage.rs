@@ -56,7 +56,7 @@ pub enum StageSection {
 /// named field has (one of) the given values; text is compared exactly.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "filter")]
+#[schemars(rename = "filter", extend("examples" = [{ "drop": { "event.action": "mail-items-accessed" } }]))]
 pub struct FilterSection {
     /// Keep only the events that match: a map of field to value or list of values. Fields are named
     /// with dots.
@@ -81,6 +81,7 @@ pub struct FilterSection {
 #[schemars(rename = "wasm")]
 pub struct WasmSection {
     /// The plugin: `o365`, or the path of a component, seen from the pipeline's folder.
+    #[schemars(extend("examples" = ["o365", "./my.wasm"]))]
     pub plugin: String,
     /// The plugin's own settings. Never put a secret here.
     #[serde(default)]
@@ -96,7 +97,7 @@ pub struct WasmSection {
 /// Adds where addresses are, from `MaxMind` databases. At least one of them is needed.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "geoip")]
+#[schemars(rename = "geoip", extend("examples" = [{ "city": "GeoLite2-City.mmdb" }]))]
 pub struct GeoipSection {
     /// A City or Country database (`.mmdb`), seen from the pipeline's folder. It is read again when
     /// the file changes; while there is none, events get no `geo`.

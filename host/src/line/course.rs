@@ -12,7 +12,8 @@ use super::route::{BY_CONDITIONS, Routed, Routes};
 use crate::event::{Batch, Refused};
 use crate::metrics::component::{StageCounts, StageMeter};
 use crate::stage::Stage;
-use crate::stage::filter::FilterStage;
+use crate::stage::condition::Condition;
+use crate::tap::{Point, Window};
 
 /// Stages and conditions.
 pub(super) struct Course {
@@ -23,7 +24,7 @@ pub(super) struct Course {
 }
 
 impl Course {
-    pub fn new(stages: Arc<[Box<dyn Stage>]>, conditions: Vec<Option<FilterStage>>) -> Self {
+    pub fn new(stages: Arc<[Box<dyn Stage>]>, conditions: Vec<Option<Condition>>) -> Self {
         let meters = stages
             .iter()
             .map(|stage| Arc::new(StageMeter::new(stage.name())));
@@ -35,7 +36,7 @@ impl Course {
     }
 
     /// The same stages before other sinks.
-    pub fn with_conditions(&self, conditions: Vec<Option<FilterStage>>) -> Self {
+    pub fn with_conditions(&self, conditions: Vec<Option<Condition>>) -> Self {
         Self {
             stages: self.stages.clone(),
             meters: self.meters.clone(),
@@ -44,7 +45,12 @@ impl Course {
     }
 
     /// Runs the stages. A stage that panics rejects the batch: it is kept, and the line goes on.
-    pub async fn stage(&self, mut batch: Batch, split: &Arc<str>) -> (Batch, u64, Vec<Refused>) {
+    pub async fn stage(
+        &self,
+        mut batch: Batch,
+        split: &Arc<str>,
+        window: &Window,
+    ) -> (Batch, u64, Vec<Refused>) {
         let mut dropped = 0;
         let mut refused = Vec::new();
         for (index, (stage, meter)) in self.stages.iter().zip(&self.meters).enumerate() {
@@ -87,6 +93,7 @@ impl Course {
                 }
             }
             meter.add(passed);
+            window.show(&Point::Stage(index + 1), &batch);
         }
         (batch, dropped, refused)
     }

@@ -21,6 +21,7 @@ use crate::metrics::snapshot::{
 use crate::metrics::{faults, plugin_counters};
 use crate::plugin::Plugin;
 use crate::sandbox::PEAK_GUEST_BYTES;
+use crate::tap::{Point, Taps};
 
 /// How long the ledger may take to answer; it writes while it is asked.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(5);
@@ -34,6 +35,7 @@ pub struct Views {
     clock: SharedClock,
     started_ms: i64,
     pipelines: Mutex<Pipelines>,
+    taps: Arc<Taps>,
 }
 
 #[derive(Debug, Default)]
@@ -107,6 +109,17 @@ pub enum Part {
     DeadLetters,
 }
 
+/// What of a pipeline can be watched.
+#[derive(Clone, Debug)]
+pub struct Watchable {
+    /// Its name.
+    pub pipeline: String,
+    /// Its tenants.
+    pub tenants: Vec<String>,
+    /// Where its events can be seen; see [`crate::tap::Point`].
+    pub points: Vec<String>,
+}
+
 /// While this lives, the pipeline can be looked at.
 pub(super) struct Shown {
     views: Arc<Views>,
@@ -120,7 +133,22 @@ impl Views {
             started_ms: clock.now_ms(),
             clock,
             pipelines: Mutex::default(),
+            taps: Arc::default(),
         }
+    }
+
+    /// Those who watch events of the pipelines.
+    pub fn taps(&self) -> &Arc<Taps> {
+        &self.taps
+    }
+
+    /// What of each running pipeline can be watched.
+    pub fn watchable(&self) -> Vec<Watchable> {
+        let running = self.lock().running.clone();
+        running
+            .values()
+            .filter_map(|view| view.watchable())
+            .collect()
     }
 
     /// Pipelines with these names should run; as long as one does not, the process is not ready.
@@ -235,6 +263,24 @@ impl View {
     fn trouble(&self) -> MutexGuard<'_, Option<String>> {
         let trouble = self.config_trouble.lock();
         trouble.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watchable(&self) -> Option<Watchable> {
+        let line = self.line.upgrade()?;
+        let tenants = self.tally.tenants().into_iter();
+        let meters = line.meters();
+        let stages = (1..=meters.stages.len()).map(Point::Stage);
+        let sinks = meters
+            .sinks
+            .iter()
+            .map(|sink| Point::Sink(sink.name.clone()));
+        let ends = [Point::Source, Point::Sinks].into_iter();
+        let points = ends.chain(stages).chain(sinks);
+        Some(Watchable {
+            pipeline: self.about().name.clone(),
+            tenants: tenants.map(|tenant| tenant.id.to_string()).collect(),
+            points: points.map(|point| point.to_string()).collect(),
+        })
     }
 
     fn unready(&self, unready: &mut Vec<Unready>) {
