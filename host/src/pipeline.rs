@@ -32,8 +32,11 @@ use crate::sandbox::{Limits, Sandbox};
 use crate::secret::{Redactor, SecretRef};
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::file::FileSink;
+use crate::sink::fluent::FluentSink;
 use crate::sink::http::HttpSink;
+use crate::sink::logstash::LogstashSink;
 use crate::sink::loki::LokiSink;
+use crate::sink::socket::SocketSink;
 use crate::sink::splunk_hec::SplunkHecSink;
 use crate::sink::stdout::StdoutSink;
 use crate::sink::{Outlet, Way};
@@ -284,6 +287,18 @@ fn make_sink(
         }
         SinkKind::SplunkHec(config) => {
             let made = SplunkHecSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::Socket(config) => {
+            let made = SocketSink::new(&sink.name, config, http)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::Fluent(config) => {
+            let made = FluentSink::new(&sink.name, config, http, redactor)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::Logstash(config) => {
+            let made = LogstashSink::new(&sink.name, config, http)?;
             Way::Requests(Arc::new(made), config.delivery.policy.clone())
         }
     };

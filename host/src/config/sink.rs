@@ -1,9 +1,13 @@
 //! Section `sinks`: where every event goes.
 
+pub mod address;
 pub mod elasticsearch;
+pub mod fluent;
 pub mod http;
+pub mod logstash;
 pub mod loki;
 pub mod request;
+pub mod socket;
 pub mod splunk_hec;
 
 use std::collections::HashMap;
@@ -38,6 +42,12 @@ pub enum SinkSection {
     Loki(Box<loki::LokiSection>),
     /// Sends events to Splunk's HTTP event collector.
     SplunkHec(Box<splunk_hec::SplunkHecSection>),
+    /// Sends events over TCP, UDP or a Unix socket.
+    Socket(Box<socket::SocketSection>),
+    /// Sends events to Logstash.
+    Logstash(Box<logstash::LogstashSection>),
+    /// Sends events to Fluentd or Fluent Bit.
+    Fluent(Box<fluent::FluentSection>),
 }
 
 /// Writes events to standard output, one JSON object a line.
@@ -99,6 +109,12 @@ pub enum SinkKind {
     Loki(Box<loki::Loki>),
     /// Splunk's HTTP event collector.
     SplunkHec(Box<splunk_hec::SplunkHec>),
+    /// TCP, UDP or a Unix socket.
+    Socket(Box<socket::Socket>),
+    /// Logstash.
+    Logstash(Box<logstash::Logstash>),
+    /// Fluentd or Fluent Bit.
+    Fluent(Box<fluent::Fluent>),
 }
 
 impl SinkKind {
@@ -111,6 +127,9 @@ impl SinkKind {
             Self::Http(_) => "http",
             Self::Loki(_) => "loki",
             Self::SplunkHec(_) => "splunk_hec",
+            Self::Socket(_) => "socket",
+            Self::Logstash(_) => "logstash",
+            Self::Fluent(_) => "fluent",
         }
     }
 }
@@ -134,6 +153,9 @@ impl SinkKind {
             Self::Http(sink) => format!("{key} {} {:?}", sink.uri, sink.headers),
             Self::Loki(sink) => format!("{key} {} {:?}", sink.endpoint, sink.labels),
             Self::SplunkHec(sink) => format!("{key} {} {:?}", sink.endpoint, sink.metadata),
+            Self::Socket(sink) => format!("{key} {:?} {}", sink.mode, sink.target),
+            Self::Logstash(sink) => format!("{key} {:?} {}", sink.endpoints, sink.beat),
+            Self::Fluent(sink) => format!("{key} {:?} {}", sink.endpoints, sink.tag),
         }
     }
 }
@@ -157,6 +179,15 @@ impl SinkSection {
             Self::SplunkHec(section) => section
                 .check(scope, &at)
                 .map(|checked| SinkKind::SplunkHec(Box::new(checked))),
+            Self::Socket(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Socket(Box::new(checked))),
+            Self::Logstash(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Logstash(Box::new(checked))),
+            Self::Fluent(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Fluent(Box::new(checked))),
         };
         if let Some(name) = name {
             scope.name(&at.key("name"), name, 64);
@@ -182,6 +213,9 @@ impl SinkSection {
             Self::Http(section) => ("http", &section.name, &section.when),
             Self::Loki(section) => ("loki", &section.name, &section.when),
             Self::SplunkHec(section) => ("splunk_hec", &section.name, &section.when),
+            Self::Socket(section) => ("socket", &section.name, &section.when),
+            Self::Logstash(section) => ("logstash", &section.name, &section.when),
+            Self::Fluent(section) => ("fluent", &section.name, &section.when),
         }
     }
 }
