@@ -32,6 +32,7 @@ use crate::sandbox::{Limits, Sandbox};
 use crate::secret::{Redactor, SecretRef};
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::file::FileSink;
+use crate::sink::files::FilesSink;
 use crate::sink::fluent::FluentSink;
 use crate::sink::http::HttpSink;
 use crate::sink::logstash::LogstashSink;
@@ -273,6 +274,9 @@ fn make_sink(
     let way = match &sink.kind {
         SinkKind::Stdout => Way::Ordered(Box::new(StdoutSink::new(&sink.name))),
         SinkKind::File { path } => Way::Ordered(Box::new(FileSink::new(&sink.name, path))),
+        SinkKind::Files(config) => {
+            Way::Ordered(Box::new(FilesSink::new(&sink.name, config, clock)))
+        }
         SinkKind::Elasticsearch(config) => {
             let made = ElasticsearchSink::new(&sink.name, config, http, redactor, clock)?;
             Way::Requests(Arc::new(made), config.delivery.policy.clone())

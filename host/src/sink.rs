@@ -9,11 +9,12 @@
 pub mod concurrency;
 pub mod elasticsearch;
 pub mod file;
+pub mod files;
 pub mod fluent;
 pub mod http;
 pub mod logstash;
 pub mod loki;
-mod members;
+pub(crate) mod members;
 pub mod peers;
 pub mod request;
 pub mod service;

@@ -1,5 +1,9 @@
 //! The real command against a server of the forward protocol that checks every message and fails in every way. Nothing
-//! is missing; what comes twice was taken and its acknowledgement lost.
+//! is missing; what comes twice was taken and its acknowledgement lost. Where Node.js and `@fluent-org/logger` can be had,
+//! that one's server takes the events as well: it is the Fluent project's own.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
 
 use sluicegate_office::Office;
 use sluicegate_tests::forward::{Forward, ForwardFaults};
@@ -99,4 +103,57 @@ fn kills_and_restarts_cost_repetitions_and_no_event() {
     let verdict = office.judge(&server.delivered());
     assert_eq!((verdict.missing, verdict.invented), (0, 0), "{verdict:?}");
     assert!(verdict.duplicated < verdict.owed, "{verdict:?}");
+}
+
+/// Asks for a shared key and a user, acknowledges, and prints each record.
+const SERVER: &str = r#"
+const { FluentServer } = require("@fluent-org/logger");
+const security = { serverHostname: "theirs", sharedKey: "the-key", authorize: true, userDict: { alice: "hunter2" } };
+const server = new FluentServer({ security, listenOptions: { port: 0, host: "127.0.0.1" } });
+server.on("entry", (tag, time, record) => console.log(JSON.stringify(record)));
+server.listen().then(() => console.log(server.port));
+process.stdin.on("end", () => process.exit(0)).resume();
+"#;
+
+#[test]
+fn the_fluent_projects_own_server_takes_every_event_of_whoever_knows_the_key() {
+    // Where the package was installed: `npm install @fluent-org/logger` makes such a folder.
+    let modules = std::env::var("NODE_PATH").unwrap_or_default();
+    let started = Command::new("node")
+        .args(["-e", SERVER])
+        .env("NODE_PATH", modules)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut port = String::new();
+    let server = started.ok().and_then(|mut server| {
+        let mut said = BufReader::new(server.stdout.take()?);
+        said.read_line(&mut port).ok().filter(|read| *read > 0)?;
+        Some((server, said))
+    });
+    let Some((mut server, mut said)) = server else {
+        eprintln!(
+            "skipped: no forward server to test with: `npm install @fluent-org/logger`, and its folder in NODE_PATH"
+        );
+        return;
+    };
+    let office = Simulated::start(Office::builder(135).blobs(30).events_per_blob(10));
+    let folder = folder();
+    std::fs::write(folder.path().join("key"), "the-key\n").unwrap();
+    std::fs::write(folder.path().join("password"), "hunter2\n").unwrap();
+    let address = format!("127.0.0.1:{}", port.trim());
+    let pipeline = Pipeline::o365("own", &office).only(&format!(
+        "fluent: {{ endpoints: ['{address}'], shared_key: {{ file: key }}, username: alice, \
+         password: {{ file: password }}, compression: gzip, batch: {{ max_events: 40, timeout: 20ms }} }}"
+    ));
+    run(&pipeline, &folder)
+        .expect(0)
+        .says(&["300 event(s) delivered"]);
+    drop(server.stdin.take());
+    let mut records = Vec::new();
+    said.read_to_end(&mut records).unwrap();
+    server.wait().unwrap();
+    let verdict = office.judge(&Delivered::parse(&records));
+    assert!(verdict.is_clean() && verdict.owed == 300, "{verdict:?}");
 }

@@ -16,6 +16,7 @@ mod doctor;
 mod elasticsearch;
 mod enrich;
 mod failures;
+mod files;
 mod fluent;
 mod fluentbit;
 mod http;

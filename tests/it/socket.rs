@@ -257,6 +257,37 @@ fn real(kind: Kind, name: &str, seed: u64, forgets: u64) {
 }
 
 #[test]
+fn a_real_rsyslog_has_every_event_over_tls() {
+    let own = folder();
+    let mut server = match Syslog::start(Kind::RsyslogTls, own.path()) {
+        Ok(server) => server,
+        Err(why) => {
+            eprintln!("skipped: no rsyslog with TLS to test with: {why}");
+            return;
+        }
+    };
+    let office = Simulated::start(Office::builder(118).blobs(30).events_per_blob(10));
+    let folder = folder();
+    std::fs::copy(
+        crate::root().join("tests/fixtures/auth/server.pem"),
+        folder.path().join("ca.pem"),
+    )
+    .unwrap();
+    let address = server.address();
+    let keys = format!(
+        "mode: tcp, address: '{address}', tls: {{ ca_file: ca.pem }}, confirm: read, \
+         encoding: {{ codec: syslog }}"
+    );
+    run(&pipeline("tls", &office, &keys), &folder)
+        .expect(0)
+        .says(&["300 event(s) delivered"]);
+    // It writes everything before it ends.
+    server.stop();
+    let verdict = office.judge(&server.delivered());
+    assert!(verdict.is_clean() && verdict.owed == 300, "{verdict:?}");
+}
+
+#[test]
 fn a_real_rsyslog_has_every_event() {
     real(Kind::Rsyslog, "rsyslog", 116, 0);
 }

@@ -17,6 +17,8 @@ const LONGEST: Duration = Duration::from_secs(30);
 pub enum Kind {
     /// `apt-get install rsyslog`.
     Rsyslog,
+    /// `apt-get install rsyslog rsyslog-gnutls`: the same with TLS, certified by the test fixtures.
+    RsyslogTls,
     /// `apt-get install syslog-ng-core`.
     SyslogNg,
 }
@@ -40,10 +42,15 @@ impl Syslog {
     /// When it does not start.
     pub fn start(kind: Kind, folder: &Path) -> Result<Self, String> {
         let name = match kind {
-            Kind::Rsyslog => "rsyslogd",
+            Kind::Rsyslog | Kind::RsyslogTls => "rsyslogd",
             Kind::SyslogNg => "syslog-ng",
         };
         let program = find(name).ok_or_else(|| format!("`{name}` is not installed"))?;
+        let modules =
+            Path::new("/usr/lib").join(format!("{}-linux-gnu/rsyslog", std::env::consts::ARCH));
+        if matches!(kind, Kind::RsyslogTls) && !modules.join("lmnsd_gtls.so").is_file() {
+            return Err("`rsyslog-gnutls` is not installed".into());
+        }
         let taken = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
         let port = taken
             .local_addr()
@@ -63,7 +70,7 @@ impl Syslog {
 
     /// Its host and port.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("localhost:{}", self.port)
     }
 
     /// Starts it on its port, and waits until it listens.
@@ -81,7 +88,7 @@ impl Syslog {
         let mut command = Command::new(&self.program);
         let at = |name: &str| self.folder.join(name);
         match self.kind {
-            Kind::Rsyslog => command
+            Kind::Rsyslog | Kind::RsyslogTls => command
                 .arg("-n")
                 .arg("-f")
                 .arg(&config)
@@ -160,10 +167,22 @@ impl Syslog {
     fn config(&self) -> String {
         let (port, file, folder) = (self.port, self.file(), &self.folder);
         let (file, folder) = (file.display(), folder.display());
+        let (mut certificate, mut driver) = (String::new(), "");
+        if matches!(self.kind, Kind::RsyslogTls) {
+            let auth = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/auth");
+            let auth = auth.display();
+            certificate = format!(
+                "defaultNetstreamDriver=\"gtls\" defaultNetstreamDriverCAFile=\"{auth}/server.pem\" \
+                 defaultNetstreamDriverCertFile=\"{auth}/server.pem\" \
+                 defaultNetstreamDriverKeyFile=\"{auth}/server.key\""
+            );
+            driver =
+                "streamDriver.name=\"gtls\" streamDriver.mode=\"1\" streamDriver.authMode=\"anon\"";
+        }
         match self.kind {
-            Kind::Rsyslog => format!(
-                "global(maxMessageSize=\"1m\" workDirectory=\"{folder}\")\n\
-                 module(load=\"imtcp\")\n\
+            Kind::Rsyslog | Kind::RsyslogTls => format!(
+                "global(maxMessageSize=\"1m\" workDirectory=\"{folder}\" {certificate})\n\
+                 module(load=\"imtcp\" {driver})\n\
                  input(type=\"imtcp\" address=\"127.0.0.1\" port=\"{port}\")\n\
                  template(name=\"raw\" type=\"string\" string=\"%msg%\\n\")\n\
                  action(type=\"omfile\" file=\"{file}\" template=\"raw\")\n"

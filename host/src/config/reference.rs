@@ -314,7 +314,9 @@ fn order() -> Map<String, Value> {
         ("wasm", keys::<stage::WasmSection>()),
         ("geoip", keys::<stage::GeoipSection>()),
         ("stdout", keys::<sink::StdoutSection>()),
-        ("file", keys::<sink::FileSection>()),
+        ("file", keys::<sink::file::FileSection>()),
+        ("file_encoding", keys::<sink::file::FileEncodingSection>()),
+        ("rotate", keys::<sink::file::RotateSection>()),
         (
             "elasticsearch",
             keys::<sink::elasticsearch::ElasticsearchSection>(),

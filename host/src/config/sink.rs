@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod elasticsearch;
+pub mod file;
 pub mod fluent;
 pub mod http;
 pub mod logstash;
@@ -9,6 +10,7 @@ pub mod loki;
 pub mod request;
 pub mod socket;
 pub mod splunk_hec;
+pub mod template;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -32,8 +34,8 @@ type When = Option<Map<String, Value>>;
 pub enum SinkSection {
     /// Writes events to standard output, one JSON object a line.
     Stdout(StdoutSection),
-    /// Appends events to a file, one JSON object a line.
-    File(FileSection),
+    /// Appends events to files.
+    File(Box<file::FileSection>),
     /// Creates events as documents of Elasticsearch or OpenSearch.
     Elasticsearch(Box<elasticsearch::ElasticsearchSection>),
     /// Posts events to any address.
@@ -62,22 +64,6 @@ pub struct StdoutSection {
     pub when: When,
 }
 
-/// Appends events to a file, one JSON object a line. What is in the file is on the disk before it
-/// counts as delivered, and after a crash the file is cut back to that.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "file")]
-pub struct FileSection {
-    /// Its name in logs and metrics; needed when two sinks are of one kind. Default: the kind.
-    pub name: Option<String>,
-    /// The file, seen from the working directory.
-    #[schemars(extend("examples" = ["events.ndjson"]))]
-    pub path: String,
-    /// Only events that match go here: a map of field to value or list of values, as for `filter`.
-    #[schemars(extend("examples" = [{ "event.kind": "alert" }]))]
-    pub when: When,
-}
-
 /// One sink, checked.
 #[derive(Clone, Debug)]
 pub struct Sink {
@@ -101,6 +87,8 @@ pub enum SinkKind {
         /// Its path.
         path: PathBuf,
     },
+    /// Files that are chosen by the event, rotated, packed, or of rows.
+    Files(Box<file::Files>),
     /// Elasticsearch or OpenSearch.
     Elasticsearch(Box<elasticsearch::Elasticsearch>),
     /// Any endpoint.
@@ -122,7 +110,7 @@ impl SinkKind {
     pub fn key(&self) -> &'static str {
         match self {
             Self::Stdout => "stdout",
-            Self::File { .. } => "file",
+            Self::File { .. } | Self::Files(_) => "file",
             Self::Elasticsearch(_) => "elasticsearch",
             Self::Http(_) => "http",
             Self::Loki(_) => "loki",
@@ -141,6 +129,7 @@ impl SinkKind {
         match self {
             Self::Stdout => key.to_owned(),
             Self::File { path } => format!("{key} {}", path.display()),
+            Self::Files(files) => format!("{key} {}", files.path),
             Self::Elasticsearch(sink) => {
                 let endpoints: Vec<&str> = sink.endpoints.iter().map(url::Url::as_str).collect();
                 let pipeline = sink.pipeline.as_deref().unwrap_or_default();
@@ -166,7 +155,7 @@ impl SinkSection {
         let at = at.key(key);
         let kind = match self {
             Self::Stdout(_) => Some(SinkKind::Stdout),
-            Self::File(section) => Some(section.check(scope, &at)),
+            Self::File(section) => section.check(scope, &at),
             Self::Elasticsearch(section) => section
                 .check(scope, &at)
                 .map(|checked| SinkKind::Elasticsearch(Box::new(checked))),
@@ -216,21 +205,6 @@ impl SinkSection {
             Self::Socket(section) => ("socket", &section.name, &section.when),
             Self::Logstash(section) => ("logstash", &section.name, &section.when),
             Self::Fluent(section) => ("fluent", &section.name, &section.when),
-        }
-    }
-}
-
-impl FileSection {
-    fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> SinkKind {
-        if self.path.trim().is_empty() || self.path.ends_with('/') {
-            scope.report.add(
-                &at.key("path"),
-                "`path` names no file",
-                "for example `path: events.ndjson`",
-            );
-        }
-        SinkKind::File {
-            path: PathBuf::from(&self.path),
         }
     }
 }

@@ -83,6 +83,7 @@ impl LogstashSink {
         connection: Connection,
         error: &io::Error,
         (taken, events): (u32, u32),
+        latency: Duration,
     ) -> Reply {
         let error = self.peers.broken(connection, "the window broke", error);
         if taken == 0 {
@@ -99,7 +100,7 @@ impl LogstashSink {
         };
         Reply::Taken {
             failed: rest.map(again).collect(),
-            latency: Duration::ZERO,
+            latency,
         }
     }
 }
@@ -139,7 +140,7 @@ impl RequestSink for LogstashSink {
                     latency: asked_at.elapsed(),
                 }
             }
-            Err(error) => self.broke(connection, &error, (taken, count)),
+            Err(error) => self.broke(connection, &error, (taken, count), asked_at.elapsed()),
         }
     }
 }
