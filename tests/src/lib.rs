@@ -16,6 +16,7 @@ pub mod office;
 pub mod opensearch;
 pub mod pipeline;
 pub mod receiver;
+pub mod rig;
 pub mod syslog;
 
 pub use bulk::{Bulk, BulkFaults};
