@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use sluicegate_office::Office;
 use sluicegate_tests::{Delivered, Pipeline, Simulated};
 
-use crate::folder;
+use crate::backfill::hours_ago;
 use crate::socket::{killed, much, run};
+use crate::{folder, sluicegate};
 
 /// All files below a folder but journals.
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -73,6 +74,11 @@ fn each_event_is_once_in_the_files_of_its_tenant() {
     }
     let verdict = office.judge(&all);
     assert!(verdict.is_clean() && verdict.owed == 600, "{verdict:?}");
+    // The collector's own files are refused for a backfill: two journals would know nothing of each other.
+    let (since, until) = (hours_ago(&office, 72).1, hours_ago(&office, 24).1);
+    let backfill = format!("run --once --since {since} --until {until}");
+    let refused = pipeline.give(sluicegate(&folder).args(&backfill)).run();
+    refused.expect(78).says(&["as well", "--output"]);
     let table = String::from_utf8(text(&[folder.path().join("out.csv.gz")])).unwrap();
     let mut rows = table.split("\r\n");
     assert_eq!(rows.next(), Some("organization.id,event.id,event.original"));

@@ -1,6 +1,6 @@
 //! The real command against a server of the forward protocol that checks every message and fails in every way. Nothing
-//! is missing; what comes twice was taken and its acknowledgement lost. Where Node.js and `@fluent-org/logger` can be had,
-//! that one's server takes the events as well: it is the Fluent project's own.
+//! is missing; what comes twice was taken and its acknowledgement lost. Where Node.js and `@fluent-org/logger` can be
+//! had, that one's server takes the events as well: it is the Fluent project's own.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Stdio};
@@ -112,7 +112,7 @@ const security = { serverHostname: "theirs", sharedKey: "the-key", authorize: tr
 const server = new FluentServer({ security, listenOptions: { port: 0, host: "127.0.0.1" } });
 server.on("entry", (tag, time, record) => console.log(JSON.stringify(record)));
 server.listen().then(() => console.log(server.port));
-process.stdin.on("end", () => process.exit(0)).resume();
+process.stdin.on("end", () => process.stdout.write("", () => process.exit(0))).resume();
 "#;
 
 #[test]

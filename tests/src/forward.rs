@@ -1,6 +1,6 @@
 //! A server of the forward protocol that checks every message, acknowledges chunks, and breaks off as it is told to.
 //!
-//! MessagePack is read by a library of its own, so that nothing here believes the code under test.
+//! `MessagePack` is read by a library of its own, so that nothing here believes the code under test.
 
 use std::io::{Read as _, Write as _};
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,8 +1,8 @@
 //! Events in files that are chosen by the event, rotated and packed, each event once, whatever crashes.
 //!
-//! Acknowledged after `fsync`. Every batch has a number that is committed with its events, and the journal says how long
-//! each file was before it; after a crash `recover` cuts off what has a higher number, in rotated files as well, and the
-//! line sends that again. A packed piece is a gzip member of its own, so a cut never parts one.
+//! Acknowledged after `fsync`. Every batch has a number that is committed with its events, and the journal says how
+//! long each file was before it; after a crash `recover` cuts off what has a higher number, in rotated files as well,
+//! and the line sends that again. A packed piece is a gzip member of its own, so a cut never parts one.
 
 mod encode;
 mod journal;
@@ -35,6 +35,9 @@ const FOLDER_MODE: u32 = 0o750;
 
 /// Files kept open: as many tenants and days as are usually written to at once.
 const MOST_OPEN: usize = 64;
+
+/// Files of one name closed within a second; more is no rotation any more.
+const MOST_NAMES: u32 = 9_999;
 
 /// Writes to files.
 #[derive(Debug)]
@@ -81,10 +84,7 @@ impl FilesSink {
         let folder = Path::new(config.template.folder());
         // Another template is another journal: its files are others, too.
         let mark = Identity::of_bytes(name, config.path.as_bytes());
-        let mark: String = mark.0[..4]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let mark: String = mark.delivery_id().chars().take(8).collect();
         let journal = Journal::new(folder.join(format!(".{name}-{mark}.journal")));
         let plain = config.template.fixed();
         Self {
@@ -351,10 +351,10 @@ impl Writer {
         let Some(open) = self.open.remove(path) else {
             return Ok(());
         };
-        let to = (1..)
+        let to = (1..=MOST_NAMES)
             .map(|number| rotated(path, self.clock.now_ms(), number))
             .find(|to| !to.exists());
-        let to = to.unwrap_or_default();
+        let to = to.ok_or_else(|| io::Error::other("too many files are closed in one second"))?;
         self.journal.append(&[Record::Renamed {
             batch: self.batch,
             path: path.to_owned(),

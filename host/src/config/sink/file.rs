@@ -16,9 +16,9 @@ use crate::config::report::Path;
 use crate::config::unit::{Period, Size};
 
 /// Appends events to files, one JSON object a line or as CSV. What is in a file is on the disk before it counts as
-/// delivered, and after a crash each file is cut back to that, so each event stands there once. With fields in its path,
-/// `rotate`, `gzip` or CSV, a small journal (`.NAME-….journal`) beside the files says how far each of them is; let
-/// nothing else append to the files, and rename or remove only those that are rotated.
+/// delivered, and after a crash each file is cut back to that, so each event stands there once. With fields in its
+/// path, `rotate`, `gzip` or CSV, a small journal (`.NAME-….journal`) beside the files says how far each of them is;
+/// let nothing else append to the files, and rename or remove only those that are rotated.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "file")]
@@ -26,9 +26,9 @@ pub struct FileSection {
     /// Its name in logs and metrics; needed when two sinks are of one kind. Default: the kind.
     pub name: Option<String>,
     /// The file, seen from the working directory. `{{ organization.id }}` and the like are filled in from the event,
-    /// `{{ tenant }}` and `{{ stream }}` from where it comes from, `%Y-%m-%d` from its time (UTC); the folder before the
-    /// first of them has to be named. What is filled in keeps letters, digits, `-`, `_`, `.` and `@`, everything else
-    /// becomes `_`, so it never leads out of its folder. A percent sign is `%%`.
+    /// `{{ tenant }}` and `{{ stream }}` from where it comes from, `%Y-%m-%d` from its time (UTC); the folder before
+    /// the first of them has to be named. What is filled in keeps letters, digits, `-`, `_`, `.` and `@`, everything
+    /// else becomes `_`, so it never leads out of its folder. A percent sign is `%%`.
     #[schemars(extend("examples" = ["out/{{ organization.id }}/%Y-%m-%d.ndjson"]))]
     pub path: String,
     /// How events stand in the file.
@@ -71,8 +71,8 @@ pub enum FileCodec {
     Csv,
 }
 
-/// When a file is closed. It is renamed with the time in its name (`events-20260101T000000Z.ndjson`) when the next event
-/// for it comes.
+/// When a file is closed. It is renamed with the time in its name (`events-20260101T000000Z.ndjson`) when the next
+/// event for it comes.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "rotate")]

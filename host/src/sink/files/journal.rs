@@ -229,7 +229,8 @@ pub(super) fn folder(path: &Path) -> &Path {
 fn undo(path: &Path, renamed: Option<&Path>, inode: u64, cut: u64, known: u64) -> io::Result<()> {
     let is_it = |path: &&Path| fs::metadata(path).is_ok_and(|found| found.ino() == inode);
     let Some(path) = [Some(path), renamed].into_iter().flatten().find(is_it) else {
-        tracing::warn!(path = %path.display(), "a file with events that were not committed is gone; they are sent again");
+        tracing::warn!(path = %path.display(),
+            "a file with events that were not committed is gone; they are sent again");
         return Ok(());
     };
     let file = OpenOptions::new().write(true).open(path)?;

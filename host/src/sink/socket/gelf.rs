@@ -1,7 +1,8 @@
 //! Events as GELF 1.1: one flat object, and chunks for datagrams.
 //!
-//! Every value of the event is there under the path to it, such as `_event.action`. Text and numbers are copied as they
-//! stand; GELF knows nothing else, so `true`, `false` and lists become text as JSON writes them, and `null` is left out.
+//! Every value of the event is there under the path to it, such as `_event.action`. Text and numbers are copied as
+//! they stand; GELF knows nothing else, so `true`, `false` and lists become text as JSON writes them, and `null` is
+//! left out.
 
 use std::collections::HashSet;
 use std::io::Write as _;
