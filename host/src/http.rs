@@ -175,6 +175,14 @@ impl Client {
     }
 }
 
+/// What a client of this config does over TLS where it does not speak HTTP; `own` is what one sink wants different.
+pub(crate) fn tls_config(
+    config: &HttpConfig,
+    own: Option<&Tls>,
+) -> Result<rustls::ClientConfig, Error> {
+    tls::client_config(config, own)
+}
+
 fn pool(tls: &Arc<rustls::ClientConfig>, route: &Arc<Route>) -> Pool {
     let https = HttpsConnectorBuilder::new()
         .with_tls_config(rustls::ClientConfig::clone(tls))

@@ -36,8 +36,12 @@ use crate::sandbox::{Limits, Sandbox};
 use crate::secret::{Redactor, SecretRef};
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::file::FileSink;
+use crate::sink::files::FilesSink;
+use crate::sink::fluent::FluentSink;
 use crate::sink::http::HttpSink;
+use crate::sink::logstash::LogstashSink;
 use crate::sink::loki::LokiSink;
+use crate::sink::socket::SocketSink;
 use crate::sink::splunk_hec::SplunkHecSink;
 use crate::sink::stdout::StdoutSink;
 use crate::sink::{Outlet, Way};
@@ -261,6 +265,9 @@ fn make_sink(
     let way = match &sink.kind {
         SinkKind::Stdout => Way::Ordered(Box::new(StdoutSink::new(&sink.name))),
         SinkKind::File { path } => Way::Ordered(Box::new(FileSink::new(&sink.name, path))),
+        SinkKind::Files(config) => {
+            Way::Ordered(Box::new(FilesSink::new(&sink.name, config, clock)))
+        }
         SinkKind::Elasticsearch(config) => {
             let made = ElasticsearchSink::new(&sink.name, config, http, redactor, clock)?;
             Way::Requests(Arc::new(made), config.delivery.policy.clone())
@@ -275,6 +282,18 @@ fn make_sink(
         }
         SinkKind::SplunkHec(config) => {
             let made = SplunkHecSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::Socket(config) => {
+            let made = SocketSink::new(&sink.name, config, http)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::Fluent(config) => {
+            let made = FluentSink::new(&sink.name, config, http, redactor)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::Logstash(config) => {
+            let made = LogstashSink::new(&sink.name, config, http)?;
             Way::Requests(Arc::new(made), config.delivery.policy.clone())
         }
     };

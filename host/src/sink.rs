@@ -9,10 +9,16 @@
 pub mod concurrency;
 pub mod elasticsearch;
 pub mod file;
+pub mod files;
+pub mod fluent;
 pub mod http;
+pub mod logstash;
 pub mod loki;
+pub(crate) mod members;
+pub mod peers;
 pub mod request;
 pub mod service;
+pub mod socket;
 pub mod splunk_hec;
 pub mod stdout;
 

@@ -14,7 +14,7 @@ use crate::{folder, sluicegate};
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
 /// A time as the command line takes it, so many hours back from the office's clock.
-fn hours_ago(office: &Simulated, hours: i64) -> (i64, String) {
+pub(crate) fn hours_ago(office: &Simulated, hours: i64) -> (i64, String) {
     let now_ms = office.server().office(|_, now_ms| now_ms);
     let ms = (now_ms - hours * HOUR_MS).div_euclid(HOUR_MS) * HOUR_MS;
     let time = chrono::DateTime::from_timestamp_millis(ms).unwrap();

@@ -1,10 +1,16 @@
 //! Section `sinks`: where every event goes.
 
+pub mod address;
 pub mod elasticsearch;
+pub mod file;
+pub mod fluent;
 pub mod http;
+pub mod logstash;
 pub mod loki;
 pub mod request;
+pub mod socket;
 pub mod splunk_hec;
+pub mod template;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -27,8 +33,8 @@ type When = Option<ConditionSection>;
 pub enum SinkSection {
     /// Writes events to standard output, one JSON object a line.
     Stdout(StdoutSection),
-    /// Appends events to a file, one JSON object a line.
-    File(FileSection),
+    /// Appends events to files.
+    File(Box<file::FileSection>),
     /// Creates events as documents of Elasticsearch or OpenSearch.
     Elasticsearch(Box<elasticsearch::ElasticsearchSection>),
     /// Posts events to any address.
@@ -37,6 +43,12 @@ pub enum SinkSection {
     Loki(Box<loki::LokiSection>),
     /// Sends events to Splunk's HTTP event collector.
     SplunkHec(Box<splunk_hec::SplunkHecSection>),
+    /// Sends events over TCP, UDP or a Unix socket.
+    Socket(Box<socket::SocketSection>),
+    /// Sends events to Logstash.
+    Logstash(Box<logstash::LogstashSection>),
+    /// Sends events to Fluentd or Fluent Bit.
+    Fluent(Box<fluent::FluentSection>),
 }
 
 /// Writes events to standard output, one JSON object a line.
@@ -46,23 +58,6 @@ pub enum SinkSection {
 pub struct StdoutSection {
     /// Its name in logs and metrics; needed when two sinks are of one kind. Default: the kind.
     pub name: Option<String>,
-    /// Only events that match go here: a map of field to value or list of values, or a condition in VRL, as for
-    /// `filter`.
-    #[schemars(extend("examples" = [{ "event.kind": "alert" }]))]
-    pub when: When,
-}
-
-/// Appends events to a file, one JSON object a line. What is in the file is on the disk before it
-/// counts as delivered, and after a crash the file is cut back to that.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "file")]
-pub struct FileSection {
-    /// Its name in logs and metrics; needed when two sinks are of one kind. Default: the kind.
-    pub name: Option<String>,
-    /// The file, seen from the working directory.
-    #[schemars(extend("examples" = ["events.ndjson"]))]
-    pub path: String,
     /// Only events that match go here: a map of field to value or list of values, or a condition in VRL, as for
     /// `filter`.
     #[schemars(extend("examples" = [{ "event.kind": "alert" }]))]
@@ -92,6 +87,8 @@ pub enum SinkKind {
         /// Its path.
         path: PathBuf,
     },
+    /// Files that are chosen by the event, rotated, packed, or of rows.
+    Files(Box<file::Files>),
     /// Elasticsearch or OpenSearch.
     Elasticsearch(Box<elasticsearch::Elasticsearch>),
     /// Any endpoint.
@@ -100,6 +97,12 @@ pub enum SinkKind {
     Loki(Box<loki::Loki>),
     /// Splunk's HTTP event collector.
     SplunkHec(Box<splunk_hec::SplunkHec>),
+    /// TCP, UDP or a Unix socket.
+    Socket(Box<socket::Socket>),
+    /// Logstash.
+    Logstash(Box<logstash::Logstash>),
+    /// Fluentd or Fluent Bit.
+    Fluent(Box<fluent::Fluent>),
 }
 
 impl SinkKind {
@@ -107,11 +110,14 @@ impl SinkKind {
     pub fn key(&self) -> &'static str {
         match self {
             Self::Stdout => "stdout",
-            Self::File { .. } => "file",
+            Self::File { .. } | Self::Files(_) => "file",
             Self::Elasticsearch(_) => "elasticsearch",
             Self::Http(_) => "http",
             Self::Loki(_) => "loki",
             Self::SplunkHec(_) => "splunk_hec",
+            Self::Socket(_) => "socket",
+            Self::Logstash(_) => "logstash",
+            Self::Fluent(_) => "fluent",
         }
     }
 }
@@ -123,6 +129,7 @@ impl SinkKind {
         match self {
             Self::Stdout => key.to_owned(),
             Self::File { path } => format!("{key} {}", path.display()),
+            Self::Files(files) => format!("{key} {}", files.path),
             Self::Elasticsearch(sink) => {
                 let endpoints: Vec<&str> = sink.endpoints.iter().map(url::Url::as_str).collect();
                 let pipeline = sink.pipeline.as_deref().unwrap_or_default();
@@ -135,6 +142,9 @@ impl SinkKind {
             Self::Http(sink) => format!("{key} {} {:?}", sink.uri, sink.headers),
             Self::Loki(sink) => format!("{key} {} {:?}", sink.endpoint, sink.labels),
             Self::SplunkHec(sink) => format!("{key} {} {:?}", sink.endpoint, sink.metadata),
+            Self::Socket(sink) => format!("{key} {:?} {}", sink.mode, sink.target),
+            Self::Logstash(sink) => format!("{key} {:?} {}", sink.endpoints, sink.beat),
+            Self::Fluent(sink) => format!("{key} {:?} {}", sink.endpoints, sink.tag),
         }
     }
 }
@@ -145,7 +155,7 @@ impl SinkSection {
         let at = at.key(key);
         let kind = match self {
             Self::Stdout(_) => Some(SinkKind::Stdout),
-            Self::File(section) => Some(section.check(scope, &at)),
+            Self::File(section) => section.check(scope, &at),
             Self::Elasticsearch(section) => section
                 .check(scope, &at)
                 .map(|checked| SinkKind::Elasticsearch(Box::new(checked))),
@@ -158,6 +168,15 @@ impl SinkSection {
             Self::SplunkHec(section) => section
                 .check(scope, &at)
                 .map(|checked| SinkKind::SplunkHec(Box::new(checked))),
+            Self::Socket(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Socket(Box::new(checked))),
+            Self::Logstash(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Logstash(Box::new(checked))),
+            Self::Fluent(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Fluent(Box::new(checked))),
         };
         if let Some(name) = name {
             scope.name(&at.key("name"), name, 64);
@@ -181,21 +200,9 @@ impl SinkSection {
             Self::Http(section) => ("http", &section.name, &section.when),
             Self::Loki(section) => ("loki", &section.name, &section.when),
             Self::SplunkHec(section) => ("splunk_hec", &section.name, &section.when),
-        }
-    }
-}
-
-impl FileSection {
-    fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> SinkKind {
-        if self.path.trim().is_empty() || self.path.ends_with('/') {
-            scope.report.add(
-                &at.key("path"),
-                "`path` names no file",
-                "for example `path: events.ndjson`",
-            );
-        }
-        SinkKind::File {
-            path: PathBuf::from(&self.path),
+            Self::Socket(section) => ("socket", &section.name, &section.when),
+            Self::Logstash(section) => ("logstash", &section.name, &section.when),
+            Self::Fluent(section) => ("fluent", &section.name, &section.when),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::ledger::sqlite::view::LedgerView;
 use crate::pipeline::{Report, Runtime};
 use crate::sink::Sink as _;
 use crate::sink::file::FileSink;
+use crate::sink::files::FilesSink;
 
 use super::super::time_range::{self, Point, TimeRange};
 
@@ -70,7 +71,7 @@ impl Backfill {
         }
         match &self.output {
             Some(path) => config.sinks = vec![sink(path)],
-            None => check_files(config)?,
+            None => check_files(config, runtime)?,
         }
         range.narrow(config);
         let (since, until) = range.borders();
@@ -108,7 +109,7 @@ fn sink(path: &Path) -> Sink {
 }
 
 /// Refuses files that the collector writes to: after a crash it cuts them back to what it has committed.
-fn check_files(config: &Config) -> Result<(), Error> {
+fn check_files(config: &Config, runtime: &Runtime) -> Result<(), Error> {
     let view = match LedgerView::open(&config.state_dir) {
         Ok(view) => view,
         // No collector has run with this state, so none has written anything.
@@ -116,12 +117,19 @@ fn check_files(config: &Config) -> Result<(), Error> {
         Err(error) => return Err(error),
     };
     for sink in &config.sinks {
-        let SinkKind::File { path } = &sink.kind else {
-            continue;
+        let (shown, names) = match &sink.kind {
+            SinkKind::File { path } => {
+                let names = FileSink::new(&sink.name, path).position_names();
+                (path.display().to_string(), names)
+            }
+            SinkKind::Files(files) => {
+                let names = FilesSink::new(&sink.name, files, &runtime.clock).position_names();
+                (files.path.clone(), names)
+            }
+            _ => continue,
         };
-        for name in FileSink::new(&sink.name, path).position_names() {
+        for name in names {
             if view.has_position(&name)? {
-                let shown = path.display();
                 let what = format!("the collector of this pipeline writes to `{shown}` as well");
                 return Err(Error::config(what).at(&sink.place).help(
                     "name another file with `--output`, or give the backfill a pipeline file of its \
