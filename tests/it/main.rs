@@ -27,6 +27,7 @@ mod pipeline;
 mod restart;
 mod sandbox;
 mod secrets;
+mod simulation;
 mod state;
 mod state_command;
 mod storms;

@@ -241,7 +241,13 @@ fn look_again(
     let Some(pass) = walked.passes.into_iter().next() else {
         return Err(retry(format!("{reason}; nor could its window be listed")));
     };
+    let unreadable = pass.invalid > 0;
     let Some(listed) = pass.splits.into_iter().find(|listed| listed.id == split.id) else {
+        if unreadable {
+            // It may be the very element that cannot be read.
+            let why = format!("{reason}; its window cannot be read in full");
+            return Err(retry(why));
+        }
         return Err(Failure::SplitLost(format!(
             "content blob, no longer listed: {reason}"
         )));

@@ -21,6 +21,7 @@ use crate::ledger::{Commit, Delivered, Ledger};
 use crate::metrics::component::{Load, Meters};
 use crate::metrics::lag::{EventLag, Lags};
 use crate::metrics::streams::StreamCounts;
+use crate::mutant;
 
 /// Most identities in one commit: larger transactions only make the next one wait.
 const COMMIT_IDENTITIES: usize = 50_000;
@@ -105,7 +106,13 @@ impl Committer {
     /// Dead letters first, the ledger second: what the ledger says is kept is kept.
     async fn commit(&mut self, mut group: Group) {
         let mut wait = RETRY.0;
-        if !group.refused.is_empty() {
+        if mutant::is_on("letters_after_commit") {
+            let _ = self
+                .ledger
+                .commit(std::mem::take(&mut group.commit), self.clock.now_ms())
+                .await;
+        }
+        if !group.refused.is_empty() && !mutant::is_on("letters_dropped") {
             let positions = loop {
                 match self.dead_letter.append(&group.refused).await {
                     Ok(positions) => break positions,
@@ -180,6 +187,11 @@ impl Group {
             room,
         } = item;
         let mut refused = BTreeSet::new();
+        let acks = if mutant::is_on("commit_before_ack") {
+            Vec::new()
+        } else {
+            acks
+        };
         // All at once, so that each sink is seen to be waited for only while it is.
         let acks = acks.into_iter().map(|ack| ack.acknowledged(meters));
         let Ok(acks) = try_join_all(acks).await else {
@@ -199,11 +211,16 @@ impl Group {
                 given_up.bytes += event.body.len() as u64;
             }
             meters.sinks[sink].acknowledged(load, given_up);
-            self.commit.positions.extend(ack.positions);
+            if !mutant::is_on("positions_forgotten") {
+                self.commit.positions.extend(ack.positions);
+            }
         }
         // An event that two sinks refuse is one dead letter in the counts, and two in the file.
         counts.dead_lettered += refused.len() as u64;
         counts.delivered = counts.delivered.saturating_sub(refused.len() as u64);
+        if mutant::is_on("miscounted") {
+            counts.delivered = 0;
+        }
         let delivered_bytes = batch.as_ref().map_or(0, |batch| batch.bytes() as u64);
         self.bytes += delivered_bytes;
         let passed = StreamCounts {

@@ -16,6 +16,7 @@ use tokio::task::JoinHandle;
 use super::route::Routed;
 use super::{ITEM_BYTES, MAX_ITEMS, RETRY, Totals};
 use crate::event::Batch;
+use crate::mutant;
 use crate::sink::{Positions, Sink, Way, Written};
 
 /// Most batches in one write, whatever their size.
@@ -166,6 +167,13 @@ async fn run(mut sink: Box<dyn Sink>, mut queue: mpsc::Receiver<Job>) {
             bytes += job.batch.bytes();
             batches.push(job.batch);
             receipts.push(job.receipt);
+        }
+        if mutant::is_on("ack_before_write") {
+            acknowledge(
+                sink.name(),
+                Written::default(),
+                std::mem::take(&mut receipts),
+            );
         }
         let written = write(sink.as_mut(), &batches).await;
         acknowledge(sink.name(), written, receipts);
