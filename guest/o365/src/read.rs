@@ -164,6 +164,9 @@ fn fetch(
         return Err(refused.failure("content blob", Scope::Split));
     }
     let reason = refused.reason;
+    if crate::mutant::is_on("missing_is_lost") {
+        return Err(Failure::SplitLost(reason));
+    }
     if config.attempt < SALVAGE_FROM {
         // Replication lags: three tries over an hour.
         let (after_ms, affects) = (Some(MISSING_RETRY_MS), Scope::Split);
@@ -207,6 +210,9 @@ fn pass(
         reader.report(stream);
     }
     let whole = reader.last == b']';
+    if crate::mutant::is_on("damaged_is_whole") {
+        return Ok(None);
+    }
     Ok(reader.damage.map(|reason| Damage { reason, whole }))
 }
 
