@@ -66,6 +66,7 @@ impl Machine {
 pub struct Collector {
     /// Its ledger.
     pub ledger: Arc<dyn Ledger>,
+    world: Arc<World>,
     line: Arc<Line>,
     committer: JoinHandle<()>,
     engine: Engine,
@@ -123,12 +124,15 @@ fn source(
         clock.clone(),
     );
     let types: Vec<_> = kinds(plan.streams).iter().map(|kind| kind.name()).collect();
-    let config = serde_json::json!({
+    let mut config = serde_json::json!({
         "content_types": types,
         "interval": format!("{}s", plan.interval_s),
         "window": "1h", "settle": "5m", "relist": ["30m", "2h"], "lookback": "6h",
         "tenant": { "id": &*id, "directory_id": directory, "resource_url": resource },
     });
+    if let Some(mutant) = plan.mutant {
+        config["mutant"] = mutant.into();
+    }
     let context = TenantContext {
         tenant: id.clone(),
         config: config.as_object().cloned().unwrap_or_default(),
@@ -183,6 +187,7 @@ impl Collector {
         };
         Ok(Self {
             ledger,
+            world: world.clone(),
             line,
             committer,
             engine,
@@ -206,7 +211,8 @@ impl Collector {
         let running = self.engine.run(self.tenants, changes);
         tokio::select! {
             biased;
-            _ = running => {}
+            // All that was taken is committed now, so what is exported has to say the same.
+            _ = running => self.world.witness.check_totals(self.line.totals().counts()),
             () = late => {}
         }
         drop(self.line);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde::Deserialize;
-use sluicegate::ledger::Ledger;
+use sluicegate::ledger::{Ledger, Loss};
 use sluicegate_office::{Fault, Verdict};
 
 use crate::coverage::Point;
@@ -92,11 +92,8 @@ pub async fn is_drained(world: &World, ledger: &Arc<dyn Ledger>) -> bool {
             return false;
         }
     }
-    let complete = |pairs: &[Pair]| {
-        let missing = verdict(world, pairs).missing;
-        // What was read and expired before it was delivered is declared, and cannot come any more.
-        missing == 0 || world.plan.has(Trouble::Absence)
-    };
+    let excused = excuses(world, &ledger.losses(1).await.unwrap_or_default());
+    let complete = |pairs: &[Pair]| verdict(world, pairs).missing == 0 || excused;
     in_file(world).is_ok_and(|pairs| complete(&pairs))
         && (!world.plan.documents || complete(&in_store(world)))
 }
@@ -111,12 +108,14 @@ pub async fn judge(world: &World, ledger: &dyn Ledger, log: &str) {
             Vec::new()
         }
     };
-    let mut lost = sentence(world, "file", &verdict(world, &file));
+    let losses = ledger.losses(10_000).await.unwrap_or_default();
+    let excused = excuses(world, &losses);
+    let mut lost = sentence(world, "file", &verdict(world, &file), excused);
     if world.plan.documents {
-        lost |= sentence(world, "documents", &verdict(world, &in_store(world)));
+        let verdict = verdict(world, &in_store(world));
+        lost |= sentence(world, "documents", &verdict, excused);
         check_copies(world);
     }
-    let losses = ledger.losses(10_000).await.unwrap_or_default();
     if !losses.is_empty() {
         world.coverage.mark(Point::DeclaredLost);
     }
@@ -147,9 +146,14 @@ fn may_lose(plan: &Plan) -> bool {
     plan.has(Trouble::Absence) || plan.has(Trouble::Unsubscribed)
 }
 
-fn sentence(world: &World, sink: &str, verdict: &Verdict) -> bool {
+/// What was read once, and expired before it was delivered, is declared and cannot come any more.
+fn excuses(world: &World, losses: &[Loss]) -> bool {
+    world.plan.has(Trouble::Absence) && !losses.is_empty()
+}
+
+fn sentence(world: &World, sink: &str, verdict: &Verdict, excused: bool) -> bool {
     let witness = &world.witness;
-    if verdict.missing > 0 && !world.plan.has(Trouble::Absence) {
+    if verdict.missing > 0 && !excused {
         let (missing, owed) = (verdict.missing, verdict.owed);
         let samples = &verdict.missing_samples;
         witness.broken(

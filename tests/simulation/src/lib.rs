@@ -9,6 +9,7 @@ pub mod coverage;
 pub mod director;
 pub mod disk;
 pub mod effects;
+pub mod found;
 pub mod judge;
 pub mod ledger;
 pub mod logs;
@@ -22,6 +23,8 @@ pub mod store;
 pub mod sweep;
 pub mod time;
 pub mod world;
+#[cfg(feature = "mutants")]
+pub mod wrong;
 
 pub use collector::Machine;
 pub use plan::{Plan, Size};

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use memchr::memmem;
 use sluicegate::event::{Identity, StreamKey};
-use sluicegate::ledger::Commit;
+use sluicegate::ledger::{Commit, Counts};
 use sluicegate_office::{Office, Request};
 
 use crate::secrets::Canaries;
@@ -53,6 +53,8 @@ struct Seen {
     lines: u64,
     counted: (u64, u64),
     lied: bool,
+    /// What was committed in this life.
+    life_counts: Counts,
     /// When each subscription was last started with success, and not disabled since.
     started: BTreeMap<(usize, String), i64>,
     /// How often each blob was said not to be there.
@@ -298,12 +300,30 @@ impl Witness {
             seen.check_file(&read(&world.events_file()), *end);
         }
         for (stream, counts) in &commit.counts {
+            seen.life_counts += *counts;
             let settled =
                 counts.delivered + counts.duplicates + counts.dropped + counts.dead_lettered;
             if counts.read != settled {
                 let what = format!("{stream}: {} read, {settled} accounted for", counts.read);
                 seen.broken("I15", what);
             }
+        }
+    }
+
+    /// A new process counts from zero.
+    pub fn born(&self) {
+        self.lock().life_counts = Counts::default();
+    }
+
+    /// What the process says of itself when everything is committed.
+    pub fn check_totals(&self, exported: Counts) {
+        let mut seen = self.lock();
+        let committed = seen.life_counts;
+        if exported != committed && !seen.lied {
+            seen.broken(
+                "I15",
+                format!("exported {exported:?}, committed {committed:?}"),
+            );
         }
     }
 

@@ -141,6 +141,8 @@ pub struct Plan {
     pub documents: bool,
     /// Keeps a line for each effect.
     pub log: bool,
+    /// What a component that was built for it decides wrong.
+    pub mutant: Option<&'static str>,
 }
 
 /// How large runs are.
@@ -285,6 +287,7 @@ impl Plan {
             memory: Memory::Model,
             documents: true,
             log: false,
+            mutant: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! One run from its seed to its verdict: lives that end in crashes or stops, then calm, then the judgement.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluicegate::error::Error;
 use tracing::Level;
@@ -18,6 +19,9 @@ use crate::world::World;
 
 /// How soon a process that could not start is started again.
 const START_AGAIN_MS: i64 = 5_000;
+
+/// What is under way gets its time to drain, and so does the last commit.
+const STOP_WITHIN: Duration = Duration::from_secs(25);
 
 /// More lives than this means that it never gets anywhere.
 const MOST_LIVES: u32 = 400;
@@ -131,6 +135,7 @@ fn live(world: &Arc<World>, machine: &Machine, director: &mut Director, logs: &L
         Err(error) => return Life::NotStarted(Error::unavailable(error.to_string())),
     };
     world.effects.restart();
+    world.witness.born();
     runtime.block_on(async {
         world.clock.begin();
         let life = tokio::select! {
@@ -156,6 +161,18 @@ async fn process(
     let (stop, ledger) = (collector.stop(), collector.ledger.clone());
     let running = collector.run();
     let directing = director.direct(world, &ledger, &stop);
+    let stopping = stop.clone();
+    let running = async {
+        let late = async {
+            stopping.cancelled().await;
+            tokio::time::sleep(STOP_WITHIN).await;
+        };
+        tokio::select! {
+            biased;
+            () = running => {}
+            () = late => world.witness.broken("I14", "a stop does not end"),
+        }
+    };
     let ((), ending) = tokio::join!(biased; running, directing);
     if !matches!(ending, Ending::Stopped(_)) {
         judge::judge(world, ledger.as_ref(), &logs.text()).await;

@@ -42,9 +42,8 @@ impl Search<'_> {
         }
         self.runs += 1;
         let outcome = run(self.machine, plan.clone());
-        let same = |violation: &String| {
-            violation.split(':').next().map(str::to_owned) == self.invariant
-        };
+        let same =
+            |violation: &String| violation.split(':').next().map(str::to_owned) == self.invariant;
         let fails = outcome.violations.iter().any(same);
         if fails {
             self.best = (plan, outcome);
@@ -55,7 +54,10 @@ impl Search<'_> {
     /// Crashes at random become crashes at numbers, which can be taken away one by one.
     fn pin_crashes(&mut self) {
         let (plan, outcome) = &self.best;
-        let at = outcome.crashes.iter().map(|(number, moment, _)| (*number, *moment));
+        let at = outcome
+            .crashes
+            .iter()
+            .map(|(number, moment, _)| (*number, *moment));
         let crashes = CrashPlan {
             at: at.collect(),
             ..CrashPlan::default()

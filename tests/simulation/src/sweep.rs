@@ -32,25 +32,85 @@ pub fn scenarios() -> Vec<(&'static str, Plan)> {
         ..calm(seed)
     };
     vec![
-        ("one blob, one file", Plan { documents: false, blobs: 1, ..calm(1) }),
+        (
+            "one blob, one file",
+            Plan {
+                documents: false,
+                blobs: 1,
+                ..calm(1)
+            },
+        ),
         ("two blobs, two sinks", calm(2)),
-        ("a page for each blob", Plan { blobs: 4, page_size: 1, ..calm(3) }),
-        ("two content types", Plan { streams: 2, ..calm(4) }),
-        ("two tenants", Plan { tenants: 2, ..calm(5) }),
-        ("a store that refuses events", with(6, &[Trouble::SinkRefusals])),
-        ("a subscription to be started", with(7, &[Trouble::Unsubscribed])),
-        ("copies and changed records", Plan {
-            faults: vec![
-                (sluicegate_office::Fault::CopyInNext, 0.5),
-                (sluicegate_office::Fault::ChangedCopy, 0.5),
-            ],
-            blobs: 3,
-            ..calm(8)
-        }),
-        ("content that comes later", Plan { later: 2, late_ms: 5 * MINUTE_MS, ..calm(9) }),
-        ("one request at a time", Plan { in_flight: 1, blobs: 3, budget: 12, ..calm(10) }),
-        ("answers that get lost", with(11, &[Trouble::AcksLost, Trouble::Resets])),
-        ("the real ledger", Plan { memory: Memory::Sqlite, blobs: 1, ..calm(12) }),
+        (
+            "a page for each blob",
+            Plan {
+                blobs: 4,
+                page_size: 1,
+                ..calm(3)
+            },
+        ),
+        (
+            "two content types",
+            Plan {
+                streams: 2,
+                ..calm(4)
+            },
+        ),
+        (
+            "two tenants",
+            Plan {
+                tenants: 2,
+                ..calm(5)
+            },
+        ),
+        (
+            "a store that refuses events",
+            with(6, &[Trouble::SinkRefusals]),
+        ),
+        (
+            "a subscription to be started",
+            with(7, &[Trouble::Unsubscribed]),
+        ),
+        (
+            "copies and changed records",
+            Plan {
+                faults: vec![
+                    (sluicegate_office::Fault::CopyInNext, 0.5),
+                    (sluicegate_office::Fault::ChangedCopy, 0.5),
+                ],
+                blobs: 3,
+                ..calm(8)
+            },
+        ),
+        (
+            "content that comes later",
+            Plan {
+                later: 2,
+                late_ms: 5 * MINUTE_MS,
+                ..calm(9)
+            },
+        ),
+        (
+            "one request at a time",
+            Plan {
+                in_flight: 1,
+                blobs: 3,
+                budget: 12,
+                ..calm(10)
+            },
+        ),
+        (
+            "answers that get lost",
+            with(11, &[Trouble::AcksLost, Trouble::Resets]),
+        ),
+        (
+            "the real ledger",
+            Plan {
+                memory: Memory::Sqlite,
+                blobs: 1,
+                ..calm(12)
+            },
+        ),
     ]
 }
 
@@ -82,7 +142,10 @@ pub fn sweep(machine: &Machine, plan: &Plan, pairs: u64) -> Sweep {
         }
     }
     // Every so many of the pairs, so that the budget reaches over all of them.
-    let all: u64 = recoveries.iter().map(|(number, _, effects)| effects - number).sum();
+    let all: u64 = recoveries
+        .iter()
+        .map(|(number, _, effects)| effects - number)
+        .sum();
     let step = (all / pairs.max(1)).max(1);
     let mut index = 0;
     for (number, moment, effects) in recoveries {
@@ -92,7 +155,10 @@ pub fn sweep(machine: &Machine, plan: &Plan, pairs: u64) -> Sweep {
                 continue;
             }
             let again = Moment::ALL[usize::try_from(index / step % 3).unwrap_or(0)];
-            let outcome = run(machine, crashing(plan, &[(number, moment), (second, again)]));
+            let outcome = run(
+                machine,
+                crashing(plan, &[(number, moment), (second, again)]),
+            );
             sweep.pairs += 1;
             if !outcome.violations.is_empty() {
                 sweep.failures.push(outcome);

@@ -84,6 +84,19 @@ fn folder() -> std::io::Result<TempDir> {
     }
 }
 
+/// Nobody else may read it, or the process would say so each time.
+fn write_secret(path: &Path, secret: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(secret.as_bytes())
+}
+
 impl World {
     /// The world of a plan, before anything happens.
     pub fn new(plan: Plan) -> std::io::Result<Self> {
@@ -107,7 +120,7 @@ impl World {
         let office = builder.build(START_MS);
         let folder = folder()?;
         for tenant in office.tenants() {
-            std::fs::write(folder.path().join(&tenant.name), &tenant.client_secret)?;
+            write_secret(&folder.path().join(&tenant.name), &tenant.client_secret)?;
         }
         let effects = Effects::new(
             plan.seed,
