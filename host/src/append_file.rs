@@ -11,6 +11,8 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
+
 use crate::error::{At as _, Error};
 
 /// Mode of directories that have to be made for the file: others may not look in.
@@ -40,9 +42,22 @@ pub struct AppendTask {
     place: String,
     /// Names of the end and of the inode.
     names: [String; 2],
-    /// Shared with the blocking thread; never waited for, since each call waits for the one before.
-    file: Arc<Mutex<AppendFile>>,
+    file: Arc<dyn Appends>,
 }
+
+/// Something that is appended to: a file on a disk, or one of a simulation.
+#[async_trait]
+pub trait Appends: Send + Sync + std::fmt::Debug {
+    /// [`AppendFile::recover`].
+    async fn recover(&self, committed: Option<Mark>) -> Result<Option<Mark>, Error>;
+
+    /// [`AppendFile::append`].
+    async fn append(&self, piece: Vec<u8>) -> Result<Option<Mark>, Error>;
+}
+
+/// A file behind a blocking thread; never waited for, since each call waits for the one before.
+#[derive(Debug)]
+struct Blocking(Arc<Mutex<AppendFile>>);
 
 #[derive(Debug)]
 struct Open {
@@ -83,7 +98,7 @@ impl AppendFile {
                 self.warn_replaced(committed, &open);
             } else if committed.end > open.end {
                 self.warn_shorter(committed, &open);
-            } else if committed.end < open.end {
+            } else if committed.end < open.end && !crate::mutant::is_on("file_not_cut_back") {
                 open.cut(committed.end)
                     .map_err(|error| self.error("cut back", &error))?;
             }
@@ -213,11 +228,17 @@ impl AppendFile {
 impl AppendTask {
     /// Puts `file` behind a blocking thread; `place` says in errors whose it is.
     pub fn new(place: impl Into<String>, file: AppendFile) -> Self {
-        let names = ["end", "inode"].map(|part| format!("{} {part}", file.path.display()));
+        let path = file.path.clone();
+        Self::on(place, &path, Arc::new(Blocking(Arc::new(Mutex::new(file)))))
+    }
+
+    /// Appends to whatever stands for the file at `path`.
+    pub fn on(place: impl Into<String>, path: &Path, file: Arc<dyn Appends>) -> Self {
+        let names = ["end", "inode"].map(|part| format!("{} {part}", path.display()));
         Self {
             place: place.into(),
             names,
-            file: Arc::new(Mutex::new(file)),
+            file,
         }
     }
 
@@ -250,34 +271,49 @@ impl AppendTask {
             .each_ref()
             .map(|name| committed.get(name).copied());
         let mark = end.zip(inode).map(|(end, inode)| Mark { end, inode });
-        self.run(move |file| file.recover(mark)).await
+        self.named(self.file.recover(mark).await)
     }
 
     /// [`AppendFile::append`], by positions.
     pub async fn append(&self, piece: Vec<u8>) -> Result<BTreeMap<String, u64>, Error> {
-        self.run(move |file| file.append(&piece)).await
+        self.named(self.file.append(piece).await)
     }
 
-    async fn run(
-        &self,
-        work: impl FnOnce(&mut AppendFile) -> Result<Option<Mark>, Error> + Send + 'static,
-    ) -> Result<BTreeMap<String, u64>, Error> {
-        let file = Arc::clone(&self.file);
-        let worked = tokio::task::spawn_blocking(move || {
-            // A panic while writing leaves a length that the next call compares with the file's own.
-            work(&mut file.lock().unwrap_or_else(PoisonError::into_inner))
-        });
-        let mark = worked
-            .await
-            .unwrap_or_else(|error| Err(Error::internal(format!("writing ended early: {error}"))))
-            .at(&self.place)?;
-        let values = mark.map(|mark| [mark.end, mark.inode]);
+    fn named(&self, mark: Result<Option<Mark>, Error>) -> Result<BTreeMap<String, u64>, Error> {
+        let values = mark.at(&self.place)?.map(|mark| [mark.end, mark.inode]);
         Ok(self
             .names
             .iter()
             .cloned()
             .zip(values.into_iter().flatten())
             .collect())
+    }
+}
+
+impl Blocking {
+    async fn run(
+        &self,
+        work: impl FnOnce(&mut AppendFile) -> Result<Option<Mark>, Error> + Send + 'static,
+    ) -> Result<Option<Mark>, Error> {
+        let file = Arc::clone(&self.0);
+        let worked = tokio::task::spawn_blocking(move || {
+            // A panic while writing leaves a length that the next call compares with the file's own.
+            work(&mut file.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        worked
+            .await
+            .unwrap_or_else(|error| Err(Error::internal(format!("writing ended early: {error}"))))
+    }
+}
+
+#[async_trait]
+impl Appends for Blocking {
+    async fn recover(&self, committed: Option<Mark>) -> Result<Option<Mark>, Error> {
+        self.run(move |file| file.recover(committed)).await
+    }
+
+    async fn append(&self, piece: Vec<u8>) -> Result<Option<Mark>, Error> {
+        self.run(move |file| file.append(&piece)).await
     }
 }
 

@@ -59,6 +59,12 @@ impl DeadLetters {
         self
     }
 
+    /// Dead letters that go to `file`, which stands for the one at `path`.
+    pub fn on(path: impl Into<PathBuf>, file: AppendTask, clock: SharedClock) -> Self {
+        let path = path.into();
+        Self { path, file, clock }
+    }
+
     /// Where they are.
     pub fn path(&self) -> &Path {
         &self.files.letters

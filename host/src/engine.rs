@@ -256,6 +256,7 @@ impl Shared {
             return false;
         }
         tokio::select! {
+            biased;
             slept = self.sleep(wait) => slept,
             () = self.source.renewed() => true,
         }
@@ -264,6 +265,7 @@ impl Shared {
     /// Waits, unless the run stops first; false then.
     async fn sleep(&self, wait: Duration) -> bool {
         tokio::select! {
+            biased;
             () = tokio::time::sleep(wait) => true,
             () = self.stop.cancelled() => false,
         }
@@ -276,6 +278,7 @@ impl Shared {
             tokio::time::sleep(STOP_PATIENCE).await;
         };
         tokio::select! {
+            biased;
             answer = call => Some(answer),
             () = late => None,
         }
@@ -290,6 +293,7 @@ impl Shared {
     async fn pass(&self, gate: &Gate) -> bool {
         while let Some(wait) = gate.wait() {
             tokio::select! {
+                biased;
                 slept = self.sleep(wait) => if !slept { return false },
                 () = self.source.renewed() => gate.open(),
             }

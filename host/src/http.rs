@@ -13,10 +13,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{HeaderMap, PROXY_AUTHORIZATION, RETRY_AFTER};
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -84,21 +85,74 @@ const CONNECTION_WINDOW: u32 = 8 << 20;
 
 type Pool = legacy::Client<Timed<HttpsConnector<Connector>>, Full<Bytes>>;
 
+/// A response's body on its way.
+pub type Body = UnsyncBoxBody<Bytes, BodyError>;
+
+/// Why a body broke off.
+#[derive(Debug)]
+pub enum BodyError {
+    /// As the wire has it.
+    Wire(hyper::Error),
+    /// As whatever carries instead of the wire has it.
+    Carried(String),
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Wire(error) => error.fmt(formatter),
+            Self::Carried(why) => formatter.write_str(why),
+        }
+    }
+}
+
+impl StdError for BodyError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Wire(error) => error.source(),
+            Self::Carried(_) => None,
+        }
+    }
+}
+
+/// What carries requests instead of the wire: a simulation's network.
+#[async_trait]
+pub trait Carrier: Send + Sync {
+    /// Carries a request to its absolute URI and returns when the head of the response is there.
+    async fn carry(
+        &self,
+        request: http::Request<Full<Bytes>>,
+    ) -> Result<http::Response<Body>, HttpError>;
+}
+
 /// A client with a pool of connections. Clones share the pool.
 #[derive(Clone)]
 pub struct Client {
+    way: Way,
+    first_byte: Duration,
+}
+
+/// How requests leave.
+#[derive(Clone)]
+enum Way {
+    Wire(Wire),
+    Carried(Arc<dyn Carrier>),
+}
+
+#[derive(Clone)]
+struct Wire {
     pool: Pool,
     tls: Arc<rustls::ClientConfig>,
     route: Arc<Route>,
-    first_byte: Duration,
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Client")
-            .field("route", &self.route)
-            .finish_non_exhaustive()
+        let mut client = formatter.debug_struct("Client");
+        if let Way::Wire(wire) = &self.way {
+            client.field("route", &wire.route);
+        }
+        client.finish_non_exhaustive()
     }
 }
 
@@ -112,20 +166,38 @@ impl Client {
     pub fn with_tls(config: &HttpConfig, tls: Option<&Tls>) -> Result<Self, Error> {
         let tls = Arc::new(tls::client_config(config, tls)?);
         let route = Arc::new(Route::new(config)?);
-        Ok(Self {
+        Ok(Self::by(Way::Wire(Wire {
             pool: pool(&tls, &route),
             tls,
             route,
+        })))
+    }
+
+    /// A client whose requests something else carries.
+    pub fn carried(by: Arc<dyn Carrier>) -> Self {
+        Self::by(Way::Carried(by))
+    }
+
+    fn by(way: Way) -> Self {
+        Self {
+            way,
             first_byte: FIRST_BYTE_TIMEOUT,
-        })
+        }
     }
 
     /// The same client with a pool of its own, so that two tenants never share a connection.
     #[must_use]
     pub fn separate(&self) -> Self {
+        let way = match &self.way {
+            Way::Wire(wire) => Way::Wire(Wire {
+                pool: pool(&wire.tls, &wire.route),
+                ..wire.clone()
+            }),
+            carried @ Way::Carried(_) => carried.clone(),
+        };
         Self {
-            pool: pool(&self.tls, &self.route),
-            ..self.clone()
+            way,
+            first_byte: self.first_byte,
         }
     }
 
@@ -138,16 +210,19 @@ impl Client {
 
     /// The proxy by which an address is reached, if by any: for people.
     pub fn proxy_for(&self, url: &Url) -> Option<String> {
+        let Way::Wire(wire) = &self.way else {
+            return None;
+        };
         let uri = url.as_str().parse().ok()?;
-        let proxy = self.route.proxy_for(&uri)?.authority()?;
+        let proxy = wire.route.proxy_for(&uri)?.authority()?;
         Some(proxy.to_string())
     }
 
     /// Sends a request to its absolute URI and returns when the head of the response is there.
     pub async fn send(
         &self,
-        mut request: http::Request<Full<Bytes>>,
-    ) -> Result<http::Response<Incoming>, HttpError> {
+        request: http::Request<Full<Bytes>>,
+    ) -> Result<http::Response<Body>, HttpError> {
         let host = request.uri().authority().map(|host| host.host().to_owned());
         let Some(host) = host else {
             return Err(HttpError::new(
@@ -156,6 +231,28 @@ impl Client {
                 "the address is not absolute",
             ));
         };
+        let answer = async {
+            match &self.way {
+                Way::Wire(wire) => wire.carry(&host, request).await,
+                Way::Carried(carrier) => carrier.carry(request).await,
+            }
+        };
+        tokio::time::timeout(self.first_byte, answer)
+            .await
+            .unwrap_or_else(|_| {
+                let seconds = self.first_byte.as_secs();
+                let what = format!("no answer within {seconds} seconds");
+                Err(HttpError::new(Trouble::Timeout, &host, &what))
+            })
+    }
+}
+
+impl Wire {
+    async fn carry(
+        &self,
+        host: &str,
+        mut request: http::Request<Full<Bytes>>,
+    ) -> Result<http::Response<Body>, HttpError> {
         // Through a tunnel the proxy sees no request; without one it sees each, and wants to know
         // whose it is.
         if let Some(login) = self.route.login_for(request.uri()) {
@@ -163,14 +260,9 @@ impl Client {
                 .headers_mut()
                 .insert(PROXY_AUTHORIZATION, login.clone());
         }
-        match tokio::time::timeout(self.first_byte, self.pool.request(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(HttpError::from_client(&host, &error)),
-            Err(_) => {
-                let seconds = self.first_byte.as_secs();
-                let what = format!("no answer within {seconds} seconds");
-                Err(HttpError::new(Trouble::Timeout, &host, &what))
-            }
+        match self.pool.request(request).await {
+            Ok(response) => Ok(response.map(|body| body.map_err(BodyError::Wire).boxed_unsync())),
+            Err(error) => Err(HttpError::from_client(host, &error)),
         }
     }
 }
@@ -234,7 +326,8 @@ pub struct HttpError {
 }
 
 impl HttpError {
-    fn new(trouble: Trouble, host: &str, what: &str) -> Self {
+    /// Why there is no response from `host`.
+    pub fn new(trouble: Trouble, host: &str, what: &str) -> Self {
         Self {
             trouble,
             host: host.to_owned(),
@@ -322,7 +415,7 @@ impl fmt::Display for HttpError {
 impl StdError for HttpError {}
 
 /// Reads a small body whole: at most `limit` bytes, at most as long as a response's head may take.
-pub async fn read_all(host: &str, body: Incoming, limit: usize) -> Result<Bytes, HttpError> {
+pub async fn read_all(host: &str, body: Body, limit: usize) -> Result<Bytes, HttpError> {
     match tokio::time::timeout(FIRST_BYTE_TIMEOUT, Limited::new(body, limit).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {

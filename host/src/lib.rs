@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod limiter;
 pub mod line;
 pub mod metrics;
+pub mod mutant;
 pub mod pipeline;
 pub mod plugin;
 pub mod sandbox;

@@ -13,6 +13,8 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 
+use crate::mutant;
+
 /// The stretch in which the budget holds: a minute, and a second for the network, which may hold one
 /// request up and let a later one pass, so that they meet in one minute at the other end.
 pub const WINDOW: Duration = Duration::from_secs(61);
@@ -151,6 +153,7 @@ impl Limiter {
                 }
                 Turn::Until(time) => {
                     tokio::select! {
+                        biased;
                         () = place.wake.notified() => {}
                         () = sleep_until(time) => {}
                     }
@@ -289,7 +292,8 @@ impl State {
             self.grants.pop_front();
         }
         let allowed = self.allowed();
-        if let Some(over) = self.grants.len().checked_sub(allowed) {
+        let over = self.grants.len().checked_sub(allowed);
+        if let Some(over) = over.filter(|_| !mutant::is_on("budget_ignored")) {
             // Room comes when so many grants have left the window that one more fits, or with a higher rate.
             let room = self.grants[over] + WINDOW;
             let step = self.recovered_at + RECOVERY_INTERVAL;
@@ -347,6 +351,9 @@ impl State {
             },
             |asked| asked.clamp(PAUSE.0, PAUSE.1),
         );
+        if mutant::is_on("retry_after_ignored") {
+            return;
+        }
         let until = now + pause;
         self.paused_until = self.paused_until.max(Some(until));
         // Silence while nothing is asked is no recovery.

@@ -34,6 +34,7 @@ use crate::ledger::{Counts, Ledger};
 use crate::metrics::component::Meters;
 use crate::metrics::lag::{EventLag, Lags};
 use crate::metrics::streams::StreamCounts;
+use crate::mutant;
 use crate::sink::Outlet;
 use crate::source::Closed;
 use crate::stage::Stage;
@@ -298,6 +299,17 @@ impl Line {
     /// Says that every event of a split has been accepted: it is committed as delivered once they are.
     pub async fn finish(self: &Arc<Self>, reading: Arc<Reading>) -> Result<(), Closed> {
         let room = self.room(0).await?;
+        if mutant::is_on("split_before_events") {
+            let delivered = vec![crate::ledger::Delivered {
+                split: reading.split.clone(),
+                event_ms: None,
+            }];
+            let early = Commit {
+                delivered,
+                ..Commit::default()
+            };
+            let _ = self.ledger.commit(early, reading.created_ms).await;
+        }
         let ticket = self.claim(&mut []).0;
         self.hand_in(
             ticket,
@@ -367,7 +379,17 @@ impl Line {
         counts.duplicates += claimed;
         let stream = batch.stream;
         let mut events = keep(batch.events, fresh.iter().map(|(_, fresh)| *fresh));
-        let known = self.known(&stream, &identities(&events)).await;
+        let mut known = self.known(&stream, &identities(&events)).await;
+        if mutant::is_on("dedupe_forgotten") {
+            known.fill(false);
+        }
+        if mutant::is_on("dedupe_before_delivery") {
+            let early = Commit {
+                identities: vec![(stream.clone(), identities(&events))],
+                ..Commit::default()
+            };
+            let _ = self.ledger.commit(early, reading.created_ms).await;
+        }
         let repeated = keep(identities(&events), known.iter().copied());
         self.unclaim(&repeated);
         counts.duplicates += repeated.len() as u64;

@@ -108,11 +108,8 @@ pub struct Sandbox {
 impl Sandbox {
     /// Makes the engine. One for a process: its pool of memories is address space.
     pub fn new() -> Result<Self, Error> {
-        let engine = Engine::new(&config()).map_err(|error| {
-            Error::unavailable(format!("cannot set up the WASM engine: {error:#}"))
-                .help("the sandbox reserves address space; raise `ulimit -v` or `vm.overcommit`")
-        })?;
-        let ticker = engine.weak();
+        let sandbox = Self::without_ticks()?;
+        let ticker = sandbox.engine.weak();
         std::thread::Builder::new()
             .name("epoch".into())
             .spawn(move || {
@@ -127,6 +124,16 @@ impl Sandbox {
                 }
             })
             .map_err(|error| Error::unavailable(format!("cannot start a thread: {error}")))?;
+        Ok(sandbox)
+    }
+
+    /// The engine alone: guests are never interrupted, so what they do depends on nothing but what they are given.
+    /// For simulations; a guest that loops without end hangs there.
+    pub fn without_ticks() -> Result<Self, Error> {
+        let engine = Engine::new(&config()).map_err(|error| {
+            Error::unavailable(format!("cannot set up the WASM engine: {error:#}"))
+                .help("the sandbox reserves address space; raise `ulimit -v` or `vm.overcommit`")
+        })?;
         Ok(Self {
             engine,
             slots: Arc::new(Semaphore::new(INSTANCES as usize)),

@@ -38,6 +38,8 @@ mod restart;
 mod rig;
 mod sandbox;
 mod secrets;
+
+mod simulation;
 mod socket;
 mod stages;
 mod state;

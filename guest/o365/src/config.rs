@@ -219,6 +219,12 @@ fn read(config: &str, wanted: Use) -> (Option<Config>, Vec<Diagnostic>) {
             return (None, findings.0);
         }
     };
+    #[cfg(feature = "mutants")]
+    let members = {
+        let mut members = members;
+        crate::mutant::take(&mut members);
+        members
+    };
     let (own, mapping) = sort_members(members, &mut findings);
     let mapping = match map::options(mapping) {
         Ok(mapping) => Some(mapping),
@@ -302,6 +308,9 @@ fn build(raw: Raw, mapping: map::Options, wanted: Use, findings: &mut Findings) 
         };
         relist = ages.iter().enumerate().filter_map(age).collect();
         relist.sort_unstable();
+    }
+    if crate::mutant::is_on("late_not_relisted") {
+        relist.clear();
     }
     let since = instant("/since", raw.since, findings);
     let until = instant("/until", raw.until, findings);

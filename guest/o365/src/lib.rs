@@ -13,6 +13,7 @@ pub mod failure;
 #[cfg(test)]
 mod fake;
 pub mod map;
+pub mod mutant;
 pub mod read;
 pub mod subscription;
 pub mod time;

@@ -164,6 +164,9 @@ fn fetch(
         return Err(refused.failure("content blob", Scope::Split));
     }
     let reason = refused.reason;
+    if crate::mutant::is_on("missing_is_lost") {
+        return Err(Failure::SplitLost(reason));
+    }
     if config.attempt < SALVAGE_FROM {
         // Replication lags: three tries over an hour.
         let (after_ms, affects) = (Some(MISSING_RETRY_MS), Scope::Split);
@@ -207,6 +210,9 @@ fn pass(
         reader.report(stream);
     }
     let whole = reader.last == b']';
+    if crate::mutant::is_on("damaged_is_whole") {
+        return Ok(None);
+    }
     Ok(reader.damage.map(|reason| Damage { reason, whole }))
 }
 
@@ -241,7 +247,13 @@ fn look_again(
     let Some(pass) = walked.passes.into_iter().next() else {
         return Err(retry(format!("{reason}; nor could its window be listed")));
     };
+    let unreadable = pass.invalid > 0;
     let Some(listed) = pass.splits.into_iter().find(|listed| listed.id == split.id) else {
+        if unreadable {
+            // It may be the very element that cannot be read.
+            let why = format!("{reason}; its window cannot be read in full");
+            return Err(retry(why));
+        }
         return Err(Failure::SplitLost(format!(
             "content blob, no longer listed: {reason}"
         )));

@@ -156,6 +156,10 @@ pub fn ensure(
     } else {
         START_INTERVAL
     };
+    if crate::mutant::is_on("started_each_time") {
+        start(world, config, stream)?;
+        return Ok(Found::Enabled);
+    }
     match known.announced {
         Some(at) if (at..at + FRESH).contains(&now) => {
             start(world, config, stream)?;

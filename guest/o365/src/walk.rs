@@ -461,6 +461,9 @@ impl Walker<'_, '_> {
             self.world.log.count("pages_retried", 1);
             return Step::Again { after_ms: after };
         }
+        if crate::mutant::is_on("broken_listing_is_whole") {
+            return Step::Done;
+        }
         Step::Stop(Trouble::Failure(self.retry(active, reason, after_ms)))
     }
 

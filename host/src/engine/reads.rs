@@ -18,6 +18,7 @@ use crate::ledger::{Loss, Setback, SplitKey, Taken};
 use crate::line::Line;
 use crate::line::reading::Reading;
 use crate::metrics::streams::StreamCounts;
+use crate::mutant;
 use crate::schedule::{self, Pause, QUARANTINE_AFTER};
 use crate::source::{Closed, Failure, Output, Stream};
 
@@ -89,8 +90,9 @@ impl Reads {
             let stop = self.shared.stop.clone();
             // The semaphore is fair, so the tenant's streams get slots in turn.
             let slot = tokio::select! {
-                slot = self.shared.slots.clone().acquire_owned() => slot.ok(),
+                biased;
                 () = stop.cancelled() => None,
+                slot = self.shared.slots.clone().acquire_owned() => slot.ok(),
             };
             let Some(slot) = slot else {
                 self.ready.push_front(taken);
@@ -163,6 +165,7 @@ impl Reads {
             return true;
         }
         tokio::select! {
+            biased;
             () = self.found.notified() => {}
             Ok(()) = self.touched.changed() => {}
             () = tokio::time::sleep(due.max(Duration::from_millis(10))) => {}
@@ -231,6 +234,9 @@ impl Read {
                 // Refused only when the run is over; the split is then read again by the next one.
                 let _ = engine.line.finish(reading).await;
                 lock(&self.unsettled).remove(&split.id);
+            }
+            Err(_) if mutant::is_on("failed_read_is_delivered") => {
+                let _ = engine.line.finish(reading).await;
             }
             Err(failure) => {
                 self.shared
@@ -306,6 +312,9 @@ impl Read {
     fn retry(&self, failure: &Failure, attempts: u32, quarantined: bool) -> Setback {
         let shared = &self.shared;
         let reason = failure.to_string();
+        if mutant::is_on("lost_at_first_failure") {
+            return Setback::Lost { reason };
+        }
         if attempts < QUARANTINE_AFTER && !quarantined {
             tracing::debug!(place = %self.key, attempts, %reason, "a split will be read again");
             let after = match failure {
@@ -322,6 +331,9 @@ impl Read {
             tracing::error!(tenant = %shared.id, stream = %self.key.stream, attempts, %reason,
                 "a split is set aside; it is kept and tried slowly until it expires");
             shared.change(|outcome| outcome.quarantined += 1);
+            if mutant::is_on("quarantine_blocks") {
+                self.gate.give_up();
+            }
             let aside = StreamCounts {
                 quarantined: 1,
                 ..StreamCounts::default()
@@ -369,11 +381,15 @@ struct LineOutput {
 #[async_trait]
 impl Output for LineOutput {
     async fn emit(&self, events: Vec<Event>) -> Result<(), Closed> {
+        if mutant::is_on("closed_is_taken") && self.draining() {
+            return Ok(());
+        }
         let batch = Batch {
             stream: self.reading.split.stream.clone(),
             events,
         };
         tokio::select! {
+            biased;
             accepted = self.line.accept(batch, &self.reading) => accepted,
             () = self.closed.cancelled() => Err(Closed),
         }
@@ -381,6 +397,7 @@ impl Output for LineOutput {
 
     async fn reject(&self, body: Bytes, reason: String) -> Result<(), Closed> {
         tokio::select! {
+            biased;
             kept = self.line.reject(&self.reading, body, reason) => kept,
             () = self.closed.cancelled() => Err(Closed),
         }

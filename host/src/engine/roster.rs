@@ -48,6 +48,7 @@ impl Roster {
         let mut changing = true;
         loop {
             tokio::select! {
+                biased;
                 Some(ended) = self.tasks.join_next_with_id() => self.ended(ended),
                 change = changes.recv(), if changing => match change {
                     Some(Change::Put(tenant)) => self.put(tenant),
@@ -133,6 +134,7 @@ async fn live(shared: Arc<Shared>) -> Arc<str> {
         std::future::pending::<()>().await;
     };
     tokio::select! {
+        biased;
         () = shared.run() => {}
         () = close => {}
     }

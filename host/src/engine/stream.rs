@@ -11,6 +11,7 @@ use super::reads::Reads;
 use crate::event::StreamKey;
 use crate::ledger::{Found, Trouble, hand_over};
 use crate::metrics::streams::StreamCounts;
+use crate::mutant;
 use crate::schedule::{self, Pause};
 use crate::source::{Discovery, Failure, Next, Stream};
 
@@ -177,6 +178,19 @@ async fn discover(
         },
         gaps,
     };
+    let mut found = found;
+    if mutant::is_on("split_dropped") {
+        found.splits.pop();
+    }
+    if mutant::is_on("state_before_splits") {
+        let early = Found {
+            splits: Vec::new(),
+            ..found.clone()
+        };
+        let _ = ledger
+            .discovered(key, early, shared.engine.clock.now_ms())
+            .await;
+    }
     let new = ledger
         .discovered(key, found, shared.engine.clock.now_ms())
         .await

@@ -24,6 +24,7 @@ use crate::ledger::{Commit, Delivered, Ledger};
 use crate::metrics::component::{Load, Meters, SinkMeter};
 use crate::metrics::lag::{EventLag, Lags};
 use crate::metrics::streams::StreamCounts;
+use crate::mutant;
 
 /// Most identities in one commit: larger transactions only make the next one wait.
 const COMMIT_IDENTITIES: usize = 50_000;
@@ -97,6 +98,9 @@ impl Awaited {
 impl Job {
     /// Waits for every sink. False when a sink's task is gone.
     async fn acknowledged(&mut self) -> bool {
+        if mutant::is_on("commit_before_ack") {
+            return true;
+        }
         // All at once, so that each sink is seen to be waited for only while it is.
         let acks = self.acks.iter_mut().map(Awaited::wait);
         try_join_all(acks).await.is_ok()
@@ -147,23 +151,25 @@ impl Committer {
             let mut job = match pending.pop_front() {
                 Some(job) => job,
                 None => tokio::select! {
-                    job = queue.recv() => match job {
-                        Some(job) => job,
-                        None => return,
-                    },
+                    biased;
                     Some(request) = changes.recv() => {
                         self.change(request, &mut pending, queue).await;
                         continue;
                     }
+                    job = queue.recv() => match job {
+                        Some(job) => job,
+                        None => return,
+                    },
                 },
             };
             let acknowledged = tokio::select! {
-                acknowledged = job.acknowledged() => acknowledged,
+                biased;
                 Some(request) = changes.recv() => {
                     pending.push_front(job);
                     self.change(request, &mut pending, queue).await;
                     continue;
                 }
+                acknowledged = job.acknowledged() => acknowledged,
             };
             if !acknowledged {
                 // Nothing of the item may be committed, nor anything after it.
@@ -190,7 +196,13 @@ impl Committer {
     /// Dead letters first, the ledger second: what the ledger says is kept is kept.
     async fn commit(&mut self, mut group: Group) {
         let mut wait = RETRY.0;
-        if !group.refused.is_empty() {
+        if mutant::is_on("letters_after_commit") {
+            let _ = self
+                .ledger
+                .commit(std::mem::take(&mut group.commit), self.clock.now_ms())
+                .await;
+        }
+        if !group.refused.is_empty() && !mutant::is_on("letters_dropped") {
             let positions = loop {
                 match self.dead_letter.append(&group.refused).await {
                     Ok(positions) => break positions,
@@ -292,11 +304,16 @@ impl Group {
                 given_up.bytes += event.body.len() as u64;
             }
             meter.acknowledged(load, given_up);
-            self.commit.positions.extend(ack.positions);
+            if !mutant::is_on("positions_forgotten") {
+                self.commit.positions.extend(ack.positions);
+            }
         }
         // An event that two sinks refuse is one dead letter in the counts, and two in the file.
         counts.dead_lettered += refused.len() as u64;
         counts.delivered = counts.delivered.saturating_sub(refused.len() as u64);
+        if mutant::is_on("miscounted") {
+            counts.delivered = 0;
+        }
         let delivered_bytes = batch.as_ref().map_or(0, |batch| batch.bytes() as u64);
         self.bytes += delivered_bytes;
         let passed = StreamCounts {

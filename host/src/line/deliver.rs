@@ -18,6 +18,7 @@ use super::route::Routed;
 use super::{ITEM_BYTES, MAX_ITEMS, RETRY, Totals};
 use crate::event::Batch;
 use crate::metrics::component::SinkMeter;
+use crate::mutant;
 use crate::sink::{Positions, Sink, Way, Written};
 
 /// Most batches in one write, whatever their size.
@@ -218,6 +219,13 @@ async fn run(
             bytes += job.batch.bytes();
             batches.push(job.batch);
             receipts.push(job.receipt);
+        }
+        if mutant::is_on("ack_before_write") {
+            acknowledge(
+                sink.name(),
+                Written::default(),
+                std::mem::take(&mut receipts),
+            );
         }
         let Some(written) = write(sink.as_mut(), &batches, &stop).await else {
             return Some(sink);

@@ -32,6 +32,14 @@ impl FileSink {
             name,
         }
     }
+
+    /// A sink called `name` that appends to `file`.
+    pub fn on(name: impl Into<String>, file: AppendTask) -> Self {
+        Self {
+            name: name.into(),
+            file,
+        }
+    }
 }
 
 #[async_trait]

@@ -14,12 +14,12 @@ use http::{Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, BodyStream, StreamBody};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use tokio_util::io::{ReaderStream, StreamReader};
 use wasmtime_wasi_http::{Error as HttpError, WasiBody};
 
 use super::complete;
+use crate::http::{Body as Arriving, BodyError};
 use crate::limiter::{GlobalPermit, Permit};
 
 /// How much a decompressed piece holds.
@@ -33,14 +33,14 @@ pub(super) struct Guard {
 
 impl Guard {
     pub fn new(
-        (mut parts, body): (Parts, Incoming),
+        (mut parts, body): (Parts, Arriving),
         most_bytes: u64,
         idle: Duration,
         permits: (Permit, GlobalPermit),
     ) -> Self {
         let encoded = parts.headers.get(header::CONTENT_ENCODING);
         let gzip = encoded.is_some_and(|name| name.as_bytes().eq_ignore_ascii_case(b"gzip"));
-        let body = body.map_err(HttpError::from).boxed_unsync();
+        let body = body.map_err(broken).boxed_unsync();
         let body = if gzip {
             parts.headers.remove(header::CONTENT_ENCODING);
             parts.headers.remove(header::CONTENT_LENGTH);
@@ -96,6 +96,14 @@ impl Guard {
         let bytes = bytes.freeze();
         parts.headers.remove(header::CONTENT_LENGTH);
         Ok((complete(parts, bytes.clone()), bytes))
+    }
+}
+
+/// Why a body broke off, in the plugin's terms.
+fn broken(error: BodyError) -> HttpError {
+    match error {
+        BodyError::Wire(error) => HttpError::from(error),
+        BodyError::Carried(_) => HttpError::HttpResponseIncomplete,
     }
 }
 

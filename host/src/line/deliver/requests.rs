@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::super::lock;
 use super::{Job, Receipt, jitter};
 use crate::error::Error;
+use crate::mutant;
 use crate::sink::Positions;
 use crate::sink::concurrency::Slot;
 use crate::sink::request::{Again, Fate, Outgoing, Policy, Reply, RequestSink};
@@ -177,6 +178,7 @@ impl Requests {
         tokio::pin!(done);
         loop {
             tokio::select! {
+                biased;
                 () = &mut done => return true,
                 job = self.queue.recv() => match job {
                     Some(job) => self.add(job),
@@ -250,12 +252,20 @@ impl Carrier {
                     }
                     packs.extend((!left.events.is_empty()).then_some(left));
                 }
+                Reply::Again(_) if mutant::is_on("no_answer_is_success") => {
+                    self.settle(pack, Vec::new());
+                }
                 Reply::Again(again) => {
                     if again.overloaded {
                         slot.overloaded(asked_at);
                     }
                     self.ails(&again.error);
                     self.pause(&mut wait, again.retry_after).await;
+                    if mutant::is_on("new_id_on_retry") {
+                        for outgoing in &mut pack.events {
+                            outgoing.event.identity = outgoing.event.identity.child(1);
+                        }
+                    }
                     packs.push(pack);
                 }
                 Reply::Split(reason) if pack.events.len() <= 1 => {
@@ -266,6 +276,11 @@ impl Carrier {
                 }
                 Reply::Split(_) => {
                     let second = pack.split();
+                    if mutant::is_on("half_dropped") {
+                        self.settle(second, Vec::new());
+                        packs.push(pack);
+                        continue;
+                    }
                     packs.extend([second, pack]);
                 }
             }
@@ -288,6 +303,16 @@ impl Carrier {
             let fate = failed.pop_front_if(|(failed, _)| *failed == index);
             match fate.map(|(_, fate)| fate) {
                 None => origin.settle(self.sink.name(), None),
+                Some(Fate::Refused(_)) if mutant::is_on("refused_dropped") => {
+                    origin.settle(self.sink.name(), None);
+                }
+                Some(Fate::Refused(reason)) if mutant::is_on("refused_blocks") => {
+                    wait.get_or_insert(reason);
+                    left.push((event, origin));
+                }
+                Some(Fate::Again { .. }) if mutant::is_on("partial_is_whole") => {
+                    origin.settle(self.sink.name(), None);
+                }
                 Some(Fate::Refused(reason)) => origin.settle(self.sink.name(), Some(reason)),
                 Some(Fate::Rewrite { body, reason }) => {
                     event.event.body = body;

@@ -1,0 +1,34 @@
+//! Secrets in every spelling in which they could be found where they must not be.
+
+use memchr::memmem;
+
+/// Needles, each with the name of its spelling.
+#[derive(Debug, Default)]
+pub struct Canaries(Vec<(&'static str, Vec<u8>)>);
+
+impl Canaries {
+    /// Another secret.
+    pub fn learn(&mut self, secret: &str) {
+        let form: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+        let json = serde_json::Value::from(secret).to_string();
+        let json = json.trim_matches('"').to_owned();
+        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        for (name, text) in [
+            ("itself", secret.to_owned()),
+            ("form", form),
+            ("JSON", json),
+            ("hex", hex),
+        ] {
+            let needle = text.into_bytes();
+            if !self.0.iter().any(|(_, known)| *known == needle) {
+                self.0.push((name, needle));
+            }
+        }
+    }
+
+    /// The spelling of a secret that stands there.
+    pub fn find(&self, bytes: &[u8]) -> Option<&'static str> {
+        let stands = |(_, needle): &&(&str, Vec<u8>)| memmem::find(bytes, needle).is_some();
+        self.0.iter().find(stands).map(|(name, _)| *name)
+    }
+}
