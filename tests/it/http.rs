@@ -159,7 +159,12 @@ fn splunk_has_every_event_indexed_before_it_counts_as_delivered() {
     let folder = folder();
     // What is forgotten was never indexed, so nothing comes twice.
     let ended = run(
-        &to_splunk("splunk", &office, &collector, "ack_timeout: 2s"),
+        &to_splunk(
+            "splunk",
+            &office,
+            &collector,
+            "ack_timeout: 2s, batch: { max_events: 20 }",
+        ),
         &folder,
     )
     .expect(0);

@@ -38,7 +38,6 @@ mod restart;
 mod rig;
 mod sandbox;
 mod secrets;
-
 mod simulation;
 mod socket;
 mod stages;
