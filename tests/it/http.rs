@@ -151,7 +151,7 @@ fn splunk_has_every_event_indexed_before_it_counts_as_delivered() {
     let faults = CollectorFaults {
         busy: 0.1,
         poison: Some(50),
-        forgets: 0.1,
+        forgets: 0.3,
         ..CollectorFaults::default()
     };
     let collector = Collector::start(faults, 94);
@@ -159,12 +159,7 @@ fn splunk_has_every_event_indexed_before_it_counts_as_delivered() {
     let folder = folder();
     // What is forgotten was never indexed, so nothing comes twice.
     let ended = run(
-        &to_splunk(
-            "splunk",
-            &office,
-            &collector,
-            "ack_timeout: 2s, batch: { max_events: 20 }",
-        ),
+        &to_splunk("splunk", &office, &collector, "ack_timeout: 2s"),
         &folder,
     )
     .expect(0);
