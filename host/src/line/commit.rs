@@ -147,23 +147,25 @@ impl Committer {
             let mut job = match pending.pop_front() {
                 Some(job) => job,
                 None => tokio::select! {
-                    job = queue.recv() => match job {
-                        Some(job) => job,
-                        None => return,
-                    },
+                    biased;
                     Some(request) = changes.recv() => {
                         self.change(request, &mut pending, queue).await;
                         continue;
                     }
+                    job = queue.recv() => match job {
+                        Some(job) => job,
+                        None => return,
+                    },
                 },
             };
             let acknowledged = tokio::select! {
-                acknowledged = job.acknowledged() => acknowledged,
+                biased;
                 Some(request) = changes.recv() => {
                     pending.push_front(job);
                     self.change(request, &mut pending, queue).await;
                     continue;
                 }
+                acknowledged = job.acknowledged() => acknowledged,
             };
             if !acknowledged {
                 // Nothing of the item may be committed, nor anything after it.
