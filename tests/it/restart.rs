@@ -123,8 +123,9 @@ fn a_term_signal_ends_what_is_under_way_and_exits_0() {
         "the stop came before the end"
     );
     // What was delivered before the stop was committed before it, too.
+    // Under way are a quarter more reads than requests.
     assert!(
-        office.stats().repeated_downloads <= 4,
+        office.stats().repeated_downloads <= 5,
         "{:?}",
         office.stats()
     );
