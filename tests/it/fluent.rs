@@ -101,6 +101,7 @@ fn kills_and_restarts_cost_repetitions_and_no_event() {
     });
     no_complaints(&server);
     let verdict = office.judge(&server.delivered());
+    println!("fluent: {} twice of {}", verdict.duplicated, verdict.owed);
     assert_eq!((verdict.missing, verdict.invented), (0, 0), "{verdict:?}");
     assert!(verdict.duplicated < verdict.owed, "{verdict:?}");
 }

@@ -99,6 +99,7 @@ fn kills_and_restarts_cost_repetitions_and_no_event() {
     });
     no_complaints(&server);
     let verdict = office.judge(&server.delivered());
+    println!("logstash: {} twice of {}", verdict.duplicated, verdict.owed);
     assert_eq!((verdict.missing, verdict.invented), (0, 0), "{verdict:?}");
     assert!(verdict.duplicated < verdict.owed, "{verdict:?}");
     let ids: HashSet<_> = server.state().ids.iter().cloned().collect();

@@ -107,6 +107,7 @@ fn what_is_confirmed_as_read_is_never_missing_whoever_is_killed() {
         lines.receiver.start_again();
     });
     let verdict = office.judge(&lines.delivered());
+    println!("read: {} twice of {}", verdict.duplicated, verdict.owed);
     assert_eq!((verdict.missing, verdict.invented), (0, 0), "{verdict:?}");
     // What was under way at a kill or a stop comes again, and nothing else does.
     assert!(verdict.duplicated < verdict.owed, "{verdict:?}");
@@ -133,6 +134,8 @@ fn what_is_confirmed_as_received_is_missing_only_where_a_receiver_died_with_it()
         sluicegate_tests::http_server::dawdle(Duration::from_millis(300));
     }
     let verdict = office.judge(&lines.delivered());
+    let (missing, twice, owed) = (verdict.missing, verdict.duplicated, verdict.owed);
+    println!("received: {missing} missing and {twice} twice of {owed}");
     assert_eq!(verdict.invented, 0, "{verdict:?}");
     // Five stops, each with at most the request that the system had confirmed and nobody had read.
     assert!(verdict.missing <= 5 * 30, "{verdict:?}");

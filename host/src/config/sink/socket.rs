@@ -145,7 +145,8 @@ pub enum Confirm {
     #[default]
     Received,
     /// When the receiving program has read them: after each request our side of the connection is closed, and the
-    /// receiver closes its side when it has read everything.
+    /// receiver closes its side when it has read everything, as log servers do. To one that never closes it, everything
+    /// is sent again and again.
     Read,
 }
 
