@@ -37,6 +37,7 @@ mod state_command;
 mod storms;
 mod tap;
 mod tidy;
+mod top;
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
