@@ -27,6 +27,7 @@ mod state;
 mod tap;
 mod test;
 mod time_range;
+mod top;
 mod transform;
 mod validate;
 
@@ -95,6 +96,8 @@ enum Command {
     HandOver(hand_over::HandOver),
     /// Watch events of a running collector as they pass.
     Tap(tap::Tap),
+    /// Show how a running collector is, again and again.
+    Top(top::Top),
     /// Draw a pipeline, as Mermaid or DOT.
     Graph(graph::Graph),
     /// List the plugins, stages and sinks that there are.
@@ -158,6 +161,7 @@ pub fn main() -> ExitCode {
             Command::DeadLetter(dead_letter) => dead_letter.run(redactor).await,
             Command::HandOver(hand_over) => hand_over.run(redactor).await,
             Command::Tap(tap) => tap.run(redactor).await,
+            Command::Top(top) => top.run(redactor).await,
             Command::Graph(graph) => graph.run(),
             Command::List(list) => list.run(redactor).await,
             Command::Generate(generate) => generate.run(),

@@ -46,6 +46,7 @@ mod state_command;
 mod storms;
 mod tap;
 mod tidy;
+mod top;
 mod unit_tests;
 
 use std::path::{Path, PathBuf};

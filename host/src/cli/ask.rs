@@ -23,6 +23,9 @@ const TOKEN: &str = "SLUICEGATE_API_TOKEN";
 /// How long the beginning of an answer may take; `/status` and `/metrics` ask the ledgers first.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Largest answer that is read whole: thousands of tenants.
+const MOST_BYTES: usize = 64 << 20;
+
 /// Which collector is asked.
 #[derive(Args)]
 pub(super) struct Target {
@@ -128,6 +131,19 @@ impl Collector {
         } else {
             format!("{}:{}", self.host, self.port)
         }
+    }
+
+    /// The text that is answered to a path.
+    pub async fn text(&self, path: &str) -> Result<String, Error> {
+        let response = self.get(path).await?;
+        let body = http_body_util::Limited::new(response.into_body(), MOST_BYTES);
+        let read = tokio::time::timeout(PATIENCE, body.collect()).await;
+        let bytes = match read {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) => return Err(self.broken(&error.to_string())),
+            Err(_) => return Err(self.broken("it takes too long")),
+        };
+        String::from_utf8(bytes.into()).map_err(|_| self.broken("it is not UTF-8 text"))
     }
 
     /// The answer to a path, once it begins. Whatever is refused is an error.

@@ -44,7 +44,7 @@ fn components(section: &str) -> Vec<Component> {
             .flatten()
             .filter_map(Value::as_str)
             .collect();
-        let starter = starter(name, &schema["$defs"][&target], &keys);
+        let starter = starter(name, &schema["$defs"][&target], &keys, &schema);
         let more = keys.into_iter().filter(|key| !starter.contains_key(*key));
         Some(Component {
             name: name.clone(),
@@ -57,25 +57,39 @@ fn components(section: &str) -> Vec<Component> {
 }
 
 /// The section's own example if it has one, else every key that it needs.
-fn starter(name: &str, section: &Value, keys: &[&str]) -> Map<String, Value> {
+fn starter(name: &str, section: &Value, keys: &[&str], schema: &Value) -> Map<String, Value> {
     if let Value::Object(example) = &section["examples"][0] {
         return example.clone();
     }
     let required = section["required"].as_array();
     let needed = |key: &str| required.is_some_and(|list| list.iter().any(|one| one == key));
     let keys = keys.iter().filter(|key| needed(key));
-    keys.map(|key| ((*key).to_owned(), value(name, key, section)))
-        .collect()
+    let value = |key: &str| value(name, key, &section["properties"][key], schema);
+    keys.map(|key| ((*key).to_owned(), value(key))).collect()
 }
 
-fn value(name: &str, key: &str, section: &Value) -> Value {
-    let property = &section["properties"][key];
-    match &property["examples"][0] {
-        Value::Null if property["x-kind"] == "secret" => {
-            json!({ "env": format!("{name}_{key}").to_uppercase() })
-        }
-        example => example.clone(),
+/// The property's example, else the first of its choices, else what the section that it is needs.
+fn value(name: &str, key: &str, property: &Value, schema: &Value) -> Value {
+    if !property["examples"][0].is_null() {
+        return property["examples"][0].clone();
     }
+    if property["x-kind"] == "secret" {
+        return json!({ "env": format!("{name}_{key}").to_uppercase() });
+    }
+    if !property["oneOf"][0]["const"].is_null() {
+        return property["oneOf"][0]["const"].clone();
+    }
+    let Some(target) = reference::target(property) else {
+        return Value::Null;
+    };
+    let section = &schema["$defs"][target];
+    let properties = section["properties"].as_object();
+    let keys: Vec<&str> = properties
+        .into_iter()
+        .flatten()
+        .map(|(key, _)| key.as_str())
+        .collect();
+    starter(name, section, &keys, schema).into()
 }
 
 fn text(value: &Value) -> String {
@@ -97,6 +111,25 @@ mod tests {
                 assert!(!value.is_null(), "give `{key}` of `{name}` an example");
             }
         }
+    }
+
+    #[test]
+    fn what_a_key_needs_is_found_by_its_kind() {
+        let schema = json!({ "$defs": { "inner": {
+            "required": ["mode"],
+            "properties": { "mode": { "oneOf": [{ "const": "tcp" }, { "const": "udp" }] }, "more": {} },
+        } } });
+        let of = |property: Value| value("file", "key", &property, &schema);
+        assert_eq!(of(json!({ "examples": ["a", "b"] })), "a");
+        assert_eq!(
+            of(json!({ "x-kind": "secret" })),
+            json!({ "env": "FILE_KEY" })
+        );
+        assert_eq!(
+            of(json!({ "$ref": "#/$defs/inner" })),
+            json!({ "mode": "tcp" })
+        );
+        assert_eq!(of(json!({ "type": "string" })), Value::Null);
     }
 
     #[test]
