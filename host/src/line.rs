@@ -11,6 +11,7 @@
 mod commit;
 mod deliver;
 pub mod reading;
+mod recover;
 mod route;
 
 use std::collections::{BTreeMap, HashSet};
@@ -28,12 +29,12 @@ use crate::clock::SharedClock;
 use crate::dead_letter::DeadLetters;
 use crate::error::Error;
 use crate::event::{Batch, Event, Identity, Refused, StreamKey};
-use crate::ledger::{Commit, Counts, Ledger};
+use crate::ledger::{Commit, Counts, Delivered, Ledger};
 use crate::metrics::component::{Load, Meters, SinkMeter, StageCounts, StageMeter};
 use crate::metrics::lag::{EventLag, Lags};
 use crate::metrics::streams::StreamCounts;
 use crate::mutant;
-use crate::sink::{Outlet, Positions, Way};
+use crate::sink::Outlet;
 use crate::source::Closed;
 use crate::stage::Stage;
 use reading::Reading;
@@ -155,7 +156,7 @@ impl Line {
             mut dead_letter,
             clock,
         } = parts;
-        recover(ledger.as_ref(), &mut sinks, &mut dead_letter, &clock).await?;
+        recover::recover(ledger.as_ref(), &mut sinks, &mut dead_letter, &clock).await?;
         let totals = Arc::new(Totals::default());
         let lags = Arc::new(Lags::default());
         let meters = Arc::new(Meters {
@@ -281,14 +282,9 @@ impl Line {
     pub async fn finish(self: &Arc<Self>, reading: Arc<Reading>) -> Result<(), Closed> {
         let room = self.room(0).await?;
         if mutant::is_on("split_before_events") {
-            let delivered = vec![crate::ledger::Delivered {
-                split: reading.split.clone(),
-                event_ms: None,
-            }];
-            let early = Commit {
-                delivered,
-                ..Commit::default()
-            };
+            let (split, event_ms) = (reading.split.clone(), None);
+            let mut early = Commit::default();
+            early.delivered.push(Delivered { split, event_ms });
             let _ = self.ledger.commit(early, reading.created_ms).await;
         }
         let ticket = self.claim(&mut []).0;
@@ -597,37 +593,4 @@ fn keep<T>(items: Vec<T>, keep: impl Iterator<Item = bool>) -> Vec<T> {
         .zip(keep)
         .filter_map(|(item, keep)| keep.then_some(item))
         .collect()
-}
-
-async fn recover(
-    ledger: &dyn Ledger,
-    sinks: &mut [Outlet],
-    dead_letter: &mut DeadLetters,
-    clock: &SharedClock,
-) -> Result<(), Error> {
-    let mut positions = Positions::new();
-    for sink in sinks {
-        let Way::Ordered(sink) = &mut sink.way else {
-            continue;
-        };
-        let committed = committed(ledger, sink.position_names()).await?;
-        positions.extend(sink.recover(&committed).await?);
-    }
-    let committed = committed(ledger, dead_letter.position_names()).await?;
-    positions.extend(dead_letter.recover(&committed).await?);
-    let commit = Commit {
-        positions,
-        ..Commit::default()
-    };
-    ledger.commit(commit, clock.now_ms()).await
-}
-
-async fn committed(ledger: &dyn Ledger, names: Vec<String>) -> Result<Positions, Error> {
-    let mut committed = Positions::new();
-    for name in names {
-        if let Some(position) = ledger.position(&name).await? {
-            committed.insert(name, position);
-        }
-    }
-    Ok(committed)
 }
