@@ -25,6 +25,7 @@ mod map;
 mod opensearch;
 mod pipeline;
 mod restart;
+mod rig;
 mod sandbox;
 mod secrets;
 mod simulation;

@@ -13,6 +13,7 @@ pub mod http_server;
 pub mod office;
 pub mod opensearch;
 pub mod pipeline;
+pub mod rig;
 
 pub use bulk::{Bulk, BulkFaults};
 pub use collector::{Collector, CollectorFaults};
