@@ -135,7 +135,7 @@ pub struct Client {
 /// How requests leave.
 #[derive(Clone)]
 enum Way {
-    Wire(Wire),
+    Wire(Box<Wire>),
     Carried(Arc<dyn Carrier>),
 }
 
@@ -166,11 +166,11 @@ impl Client {
     pub fn with_tls(config: &HttpConfig, tls: Option<&Tls>) -> Result<Self, Error> {
         let tls = Arc::new(tls::client_config(config, tls)?);
         let route = Arc::new(Route::new(config)?);
-        Ok(Self::by(Way::Wire(Wire {
+        Ok(Self::by(Way::Wire(Box::new(Wire {
             pool: pool(&tls, &route),
             tls,
             route,
-        })))
+        }))))
     }
 
     /// A client whose requests something else carries.
@@ -189,10 +189,11 @@ impl Client {
     #[must_use]
     pub fn separate(&self) -> Self {
         let way = match &self.way {
-            Way::Wire(wire) => Way::Wire(Wire {
+            Way::Wire(wire) => Way::Wire(Box::new(Wire {
                 pool: pool(&wire.tls, &wire.route),
-                ..wire.clone()
-            }),
+                tls: Arc::clone(&wire.tls),
+                route: Arc::clone(&wire.route),
+            })),
             carried @ Way::Carried(_) => carried.clone(),
         };
         Self {

@@ -300,14 +300,9 @@ impl Line {
     pub async fn finish(self: &Arc<Self>, reading: Arc<Reading>) -> Result<(), Closed> {
         let room = self.room(0).await?;
         if mutant::is_on("split_before_events") {
-            let delivered = vec![crate::ledger::Delivered {
-                split: reading.split.clone(),
-                event_ms: None,
-            }];
-            let early = Commit {
-                delivered,
-                ..Commit::default()
-            };
+            let (split, event_ms) = (reading.split.clone(), None);
+            let mut early = Commit::default();
+            early.delivered.push(Delivered { split, event_ms });
             let _ = self.ledger.commit(early, reading.created_ms).await;
         }
         let ticket = self.claim(&mut []).0;

@@ -143,7 +143,7 @@ fn source(
     Ok(Tenant {
         id,
         source: Arc::new(PluginSource::new(machine.plugin.clone(), context)),
-        in_flight: plan.in_flight,
+        reads: plan.in_flight + plan.in_flight / 4,
     })
 }
 
