@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 use crate::clock::SharedClock;
 use crate::dead_letter::DeadLetters;
 use crate::error::Error;
-use crate::event::{Batch, Event, Identity, Refused, StreamKey};
+use crate::event::{Batch, Event, Identity, Part, Refused, StreamKey};
 use crate::ledger::{Commit, Counts, Ledger};
 use crate::metrics::component::{Load, Meters, SinkMeter, StageCounts, StageMeter};
 use crate::metrics::lag::{EventLag, Lags};
@@ -337,6 +337,7 @@ impl Line {
             ..Counts::default()
         };
         let read_bytes = batch.bytes() as u64;
+        let part = Part::of(&reading.split.id, &batch.events);
         let mut fresh: Vec<_> = batch
             .events
             .iter()
@@ -358,6 +359,7 @@ impl Line {
             .stage(Batch {
                 stream: stream.clone(),
                 events,
+                part,
             })
             .await;
         let route::Fan {
@@ -456,7 +458,7 @@ impl Line {
             if batch.events.is_empty() {
                 break;
             }
-            let stream = batch.stream.clone();
+            let (stream, part) = (batch.stream.clone(), batch.part.clone());
             let mut passed = StageCounts {
                 received: batch.events.len() as u64,
                 ..StageCounts::default()
@@ -478,6 +480,7 @@ impl Line {
                     batch = Batch {
                         stream,
                         events: staged.passed,
+                        part,
                     };
                 }
                 Err(_) => {
@@ -492,6 +495,7 @@ impl Line {
                     batch = Batch {
                         stream,
                         events: Vec::new(),
+                        part,
                     };
                 }
             }

@@ -448,7 +448,7 @@ async fn open_ledger(config: &Config) -> Result<Arc<dyn Ledger>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Batch, Event, Identity, StreamKey};
+    use crate::event::{Batch, Event, Identity, Part, StreamKey};
 
     const PIPELINE: &str = "\
 source:
@@ -487,7 +487,13 @@ sinks:
             let stage = make_stage(stage, &runtime).await.unwrap();
             names.push(stage.name());
             let stream = StreamKey::new("contoso", "Audit.General");
-            let staged = stage.apply(Batch { stream, events }).await;
+            let staged = stage
+                .apply(Batch {
+                    stream,
+                    events,
+                    part: Part::default(),
+                })
+                .await;
             assert_eq!((staged.dropped, staged.rejected.len()), (0, 0));
             events = staged.passed;
         }

@@ -57,6 +57,7 @@ impl Routes {
                 batch: Batch {
                     stream: batch.stream.clone(),
                     events,
+                    part: batch.part.clone(),
                 },
                 indexes,
             })
@@ -70,7 +71,11 @@ impl Routes {
 
     /// The events that go somewhere, for each of them the sinks, and how many go nowhere.
     fn decide(&self, batch: Batch, refused: &mut Vec<Refused>) -> (Batch, Vec<Vec<bool>>, u64) {
-        let Batch { stream, events } = batch;
+        let Batch {
+            stream,
+            events,
+            part,
+        } = batch;
         let (mut kept, mut goes, mut unrouted) = (Vec::new(), Vec::new(), 0);
         for event in events {
             match self.sinks_of(&event) {
@@ -85,8 +90,12 @@ impl Routes {
                 }
             }
         }
-        let events = kept;
-        (Batch { stream, events }, goes, unrouted)
+        let batch = Batch {
+            stream,
+            events: kept,
+            part,
+        };
+        (batch, goes, unrouted)
     }
 
     fn sinks_of(&self, event: &Event) -> Result<Vec<bool>, serde_json::Error> {
@@ -110,7 +119,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::event::{Identity, StreamKey};
+    use crate::event::{Identity, Part, StreamKey};
     use crate::stage::filter::FilterStageOptions;
 
     fn when(field: &str, value: &str) -> Option<FilterStage> {
@@ -133,6 +142,7 @@ mod tests {
         Batch {
             stream: StreamKey::new("contoso", "Audit.General"),
             events: bodies.iter().map(event).collect(),
+            part: Part::default(),
         }
     }
 
