@@ -10,8 +10,15 @@ pub mod concurrency;
 pub mod elasticsearch;
 pub mod file;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod loki;
+pub mod nats;
+pub mod otlp;
+pub mod redis;
 pub mod request;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod service;
 pub mod splunk_hec;
 pub mod stdout;

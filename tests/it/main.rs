@@ -20,11 +20,18 @@ mod fluentbit;
 mod http;
 mod identity;
 mod interface;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod leaps;
 mod map;
+mod nats;
 mod opensearch;
+mod otlp;
 mod pipeline;
+mod redis;
 mod restart;
+#[cfg(feature = "s3")]
+mod s3;
 mod sandbox;
 mod secrets;
 mod state;

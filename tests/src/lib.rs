@@ -10,9 +10,14 @@ pub mod collector;
 pub mod command;
 pub mod delivered;
 pub mod http_server;
+pub mod nats;
 pub mod office;
 pub mod opensearch;
+mod otlp;
 pub mod pipeline;
+pub mod real_server;
+pub mod redis;
+pub mod seaweed;
 
 pub use bulk::{Bulk, BulkFaults};
 pub use collector::{Collector, CollectorFaults};
