@@ -57,8 +57,9 @@ pub struct Tenant {
     pub id: Arc<str>,
     /// Its source.
     pub source: Arc<dyn Source>,
-    /// Splits read at once.
-    pub in_flight: usize,
+    /// Splits read at once. Some more than the requests that may be in flight, so that decoding a split does not leave
+    /// the wire idle.
+    pub reads: usize,
 }
 
 /// What may happen to the tenants of a running engine. What is known of a tenant stays, so that one that comes back

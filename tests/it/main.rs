@@ -30,6 +30,7 @@ mod otlp;
 mod pipeline;
 mod redis;
 mod restart;
+mod rig;
 #[cfg(feature = "s3")]
 mod s3;
 mod sandbox;

@@ -17,6 +17,7 @@ mod otlp;
 pub mod pipeline;
 pub mod real_server;
 pub mod redis;
+pub mod rig;
 pub mod seaweed;
 
 pub use bulk::{Bulk, BulkFaults};

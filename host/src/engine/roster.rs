@@ -78,16 +78,12 @@ impl Roster {
     }
 
     fn start(&mut self, tenant: Tenant) {
-        let Tenant {
-            id,
-            source,
-            in_flight,
-        } = tenant;
+        let Tenant { id, source, reads } = tenant;
         let stop = self.engine.stop.child_token();
         let shared = Arc::new(Shared {
             id: id.clone(),
             source,
-            slots: Arc::new(Semaphore::new(in_flight.max(1))),
+            slots: Arc::new(Semaphore::new(reads.max(1))),
             stop: stop.clone(),
             closed: self.engine.stop.child_token(),
             gate: Gate::default(),

@@ -73,7 +73,7 @@ async fn run(source: impl Source + 'static, once: bool, stop: CancellationToken)
     let tenant = Tenant {
         id: "contoso".into(),
         source: Arc::new(source),
-        in_flight: 1,
+        reads: 1,
     };
     let (_, changes) = mpsc::channel(1);
     engine.run(vec![tenant], changes).await

@@ -366,7 +366,7 @@ fn of_engine(tenant: &Tenant, source: Arc<PluginSource>) -> engine::Tenant {
     engine::Tenant {
         id: tenant.id.clone(),
         source,
-        in_flight: tenant.limits.in_flight,
+        reads: tenant.limits.in_flight + tenant.limits.in_flight / 4,
     }
 }
 

@@ -1,0 +1,140 @@
+//! `kill-rig`: campaign after campaign against the command as it is shipped, until it has been killed so often.
+//!
+//! ```sh
+//! cargo build --release && cargo run --release -p sluicegate-tests --bin kill-rig -- --kills 1000
+//! ```
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use sluicegate_tests::rig::{Campaign, Report, Rig, Trouble};
+
+const HELP: &str = "kill-rig [--kills NUMBER] [--seed NUMBER] [--command PATH]\n\n\
+    Kills the command at random moments in campaigns of up to 40 kills: plain ones, ones with a failing service, \
+    with a full disk (needs root), with a damaged and with an older state. Prints what came of it; ends with 1 when \
+    an event is missing, invented, or stands twice in the file without a lost state to excuse it. The command is \
+    the `sluicegate` beside this program unless PATH is given.";
+
+struct Asked {
+    kills: u32,
+    seed: u64,
+    command: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let asked = match asked() {
+        Ok(asked) => asked,
+        Err(words) => {
+            eprintln!("{words}\n\n{HELP}");
+            return ExitCode::from(64);
+        }
+    };
+    let cache = match tempfile::tempdir() {
+        Ok(cache) => cache,
+        Err(error) => {
+            eprintln!("cannot make a temporary folder: {error}");
+            return ExitCode::from(75);
+        }
+    };
+    let rig = Rig {
+        program: asked.command,
+        cache: cache.path().to_owned(),
+    };
+    let started = Instant::now();
+    let mut total = Report::default();
+    let mut skipped = None;
+    for number in 0_u32.. {
+        if total.kills >= asked.kills {
+            break;
+        }
+        // Half of them plain: those have to be exact.
+        let trouble = match number % 8 {
+            3 => Trouble::FullDisk,
+            5 => Trouble::DamagedState,
+            7 => Trouble::OlderState,
+            _ => Trouble::None,
+        };
+        let campaign = Campaign {
+            seed: asked.seed + u64::from(number),
+            kills: 40.min(asked.kills - total.kills),
+            blobs: 4_000,
+            faults: number % 2 == 1,
+            trouble,
+        };
+        match rig.run(&campaign) {
+            Ok(report) => {
+                print(&format!("{campaign:?}"), &report);
+                total.add(report);
+            }
+            Err(why) => skipped = Some(why),
+        }
+    }
+    print(
+        &format!("all, in {} s", started.elapsed().as_secs()),
+        &total,
+    );
+    if let Some(why) = skipped {
+        println!("left out: the full disk, since {why}");
+    }
+    if total.is_clean() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn print(what: &str, report: &Report) {
+    println!(
+        "{what}\n  {} kills, {} freezes, {} stops, {} full disks; owed {}, missing {}, invented {}, repeated {} \
+         (without a lost state {})\n  first new line after a start: p50 {:?}, p99 {:?}, longest {:?}, {} runs",
+        report.kills,
+        report.freezes,
+        report.stops,
+        report.full_disks,
+        report.owed,
+        report.missing,
+        report.invented,
+        report.repeated,
+        report.repeated_without_reason,
+        report.recovery(50).unwrap_or_default(),
+        report.recovery(99).unwrap_or_default(),
+        report.recovery(100).unwrap_or_default(),
+        report.recoveries.len()
+    );
+    for wrong in &report.wrong {
+        println!("  WRONG: {wrong}");
+    }
+}
+
+fn asked() -> Result<Asked, String> {
+    let here = std::env::current_exe().map_err(|error| error.to_string())?;
+    let mut asked = Asked {
+        kills: 1_000,
+        seed: 1,
+        command: here.with_file_name("sluicegate"),
+    };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || {
+            words
+                .next()
+                .ok_or_else(|| format!("`{word}` needs a value"))
+        };
+        let number = |text: String| text.parse().map_err(|_| format!("`{text}` is no number"));
+        match word.as_str() {
+            "--kills" => asked.kills = number(value()?)?,
+            "--seed" => asked.seed = number(value()?)?.into(),
+            "--command" => asked.command = value()?.into(),
+            other => return Err(format!("`{other}` is not known")),
+        }
+    }
+    if asked.command.is_file() {
+        Ok(asked)
+    } else {
+        Err(format!(
+            "there is no `{}`: build it with `cargo build --release`",
+            asked.command.display()
+        ))
+    }
+}
