@@ -232,7 +232,7 @@ impl Run {
         let tenant = Tenant {
             id: "contoso".into(),
             source: feed.clone(),
-            in_flight: 4,
+            reads: 4,
         };
         let (_, changes) = mpsc::channel(1);
         let running = tokio::spawn(engine.run(vec![tenant], changes));

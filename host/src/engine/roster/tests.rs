@@ -239,7 +239,7 @@ fn tenant(origin: &Arc<Origin>) -> Tenant {
     Tenant {
         id: origin.id.as_str().into(),
         source: origin.clone(),
-        in_flight: 2,
+        reads: 2,
     }
 }
 
