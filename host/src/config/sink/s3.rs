@@ -21,8 +21,8 @@ const DEFAULT_PREFIX: &str = "{tenant}/{stream}/";
 
 /// Writes events as objects to Amazon S3 or a service that speaks its protocol, one event a line. What the source hands
 /// over together becomes one object for each day (UTC) of its events, `PREFIX/YYYY-MM-DD/SPLIT-PART.ndjson.gz`. The
-/// name is the same whenever the split is read again, so what is written again after a crash replaces what is there. Needs a
-/// build with the feature `s3`.
+/// name is the same whenever the split is read again, so what is written again after a crash replaces what is there.
+/// Needs a build with the feature `s3`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "s3")]
