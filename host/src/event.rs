@@ -96,6 +96,43 @@ pub struct Batch {
     pub stream: StreamKey,
     /// The events, in the order in which they were read.
     pub events: Vec<Event>,
+    /// Which part of its split it is.
+    pub part: Part,
+}
+
+/// Which part of a split a batch is: the same whenever the split is read again and falls into the same batches,
+/// whichever of the events are known by then.
+///
+/// A number would not do: when the batches fall otherwise, after an update, the same number is another part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The split's id.
+    pub split: Arc<str>,
+    /// Made of the identities of all events that the source handed over in the batch.
+    pub digest: Identity,
+}
+
+impl Part {
+    /// The part of `split` that these events are.
+    pub fn of(split: &str, events: &[Event]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update((split.len() as u64).to_le_bytes());
+        hash.update(split);
+        for event in events {
+            hash.update(event.identity.0);
+        }
+        Self {
+            split: split.into(),
+            digest: Identity::first_half(&hash.finalize().into()),
+        }
+    }
+}
+
+impl Default for Part {
+    /// A part of nothing, for what does not come from a source.
+    fn default() -> Self {
+        Self::of("", &[])
+    }
 }
 
 impl Batch {
@@ -187,6 +224,27 @@ impl Refused {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_known_by_its_split_and_all_of_its_events() {
+        let event = |id: &'static str| Event {
+            id: id.into(),
+            fingerprint: 0,
+            time_ms: 0,
+            body: Bytes::new(),
+            identity: Identity::of("contoso", id, 0),
+        };
+        let events = [event("a"), event("b")];
+        let part = Part::of("split", &events);
+        assert_eq!(part, Part::of("split", &events));
+        for other in [
+            Part::of("split", &events[..1]),
+            Part::of("split", &[event("b"), event("a")]),
+            Part::of("other", &events),
+        ] {
+            assert_ne!(part.digest, other.digest);
+        }
+    }
 
     #[test]
     fn identity_keeps_tenants_ids_and_fingerprints_apart() {

@@ -6,7 +6,7 @@
 //! connection, proxy, TLS, time) and never repeat more of a request than its host.
 
 mod connect;
-mod tls;
+pub(crate) mod tls;
 
 use std::error::Error as StdError;
 use std::fmt;

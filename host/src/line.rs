@@ -29,7 +29,7 @@ use tokio::task::JoinHandle;
 use crate::clock::SharedClock;
 use crate::dead_letter::DeadLetters;
 use crate::error::Error;
-use crate::event::{Batch, Event, Identity, Refused, StreamKey};
+use crate::event::{Batch, Event, Identity, Part, Refused, StreamKey};
 use crate::ledger::{Counts, Ledger};
 use crate::metrics::component::Meters;
 use crate::metrics::lag::{EventLag, Lags};
@@ -365,6 +365,7 @@ impl Line {
             ..Counts::default()
         };
         let read_bytes = batch.bytes() as u64;
+        let part = Part::of(&reading.split.id, &batch.events);
         let mut fresh: Vec<_> = batch
             .events
             .iter()
@@ -396,6 +397,7 @@ impl Line {
         let batch = Batch {
             stream: stream.clone(),
             events,
+            part,
         };
         let course = lock(&self.order).course.clone();
         self.window.show(&Point::Source, &batch);

@@ -41,6 +41,9 @@ use crate::sink::fluent::FluentSink;
 use crate::sink::http::HttpSink;
 use crate::sink::logstash::LogstashSink;
 use crate::sink::loki::LokiSink;
+use crate::sink::nats::NatsSink;
+use crate::sink::otlp::OtlpSink;
+use crate::sink::redis::RedisSink;
 use crate::sink::socket::SocketSink;
 use crate::sink::splunk_hec::SplunkHecSink;
 use crate::sink::stdout::StdoutSink;
@@ -254,6 +257,13 @@ fn add(list: &mut Vec<Error>, found: Vec<Error>) {
     }
 }
 
+/// A sink whose client is not in this build.
+#[cfg(not(all(feature = "kafka", feature = "s3")))]
+fn left_out(kind: &str) -> Error {
+    Error::config(format!("this build has no sink `{kind}`"))
+        .help(format!("use a release, or build with `--features {kind}`"))
+}
+
 fn make_sink(
     sink: &config::Sink,
     http: &config::HttpConfig,
@@ -276,10 +286,36 @@ fn make_sink(
             let made = HttpSink::new(&sink.name, config, http, redactor, clock)?;
             Way::Requests(Arc::new(made), config.delivery.policy.clone())
         }
+        #[cfg(feature = "kafka")]
+        SinkKind::Kafka(config) => {
+            let made = crate::sink::kafka::KafkaSink::new(&sink.name, config, redactor)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        #[cfg(not(feature = "kafka"))]
+        SinkKind::Kafka(_) => return Err(left_out("kafka")),
         SinkKind::Loki(config) => {
             let made = LokiSink::new(&sink.name, config, http, redactor, clock)?;
             Way::Requests(Arc::new(made), config.delivery.policy.clone())
         }
+        SinkKind::Nats(config) => {
+            let made = NatsSink::new(&sink.name, config, http, redactor)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::Otlp(config) => {
+            let made = OtlpSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        SinkKind::Redis(config) => {
+            let made = RedisSink::new(&sink.name, config, http, redactor)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
+        }
+        #[cfg(feature = "s3")]
+        SinkKind::S3(config) => {
+            let made = crate::sink::s3::S3Sink::new(&sink.name, config, http, redactor)?;
+            Way::Ordered(Box::new(made))
+        }
+        #[cfg(not(feature = "s3"))]
+        SinkKind::S3(_) => return Err(left_out("s3")),
         SinkKind::SplunkHec(config) => {
             let made = SplunkHecSink::new(&sink.name, config, http, redactor, clock)?;
             Way::Requests(Arc::new(made), config.delivery.policy.clone())

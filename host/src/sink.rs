@@ -16,7 +16,15 @@ pub mod logstash;
 pub mod loki;
 pub(crate) mod members;
 pub mod peers;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod loki;
+pub mod nats;
+pub mod otlp;
+pub mod redis;
 pub mod request;
+#[cfg(feature = "s3")]
+pub mod s3;
 pub mod service;
 pub mod socket;
 pub mod splunk_hec;

@@ -171,9 +171,10 @@ fn shipped(path: &Path) {
         .lines()
         .filter(|line| line.starts_with("error: "))
         .collect();
+    // Nor has every build every sink.
     let only_files = errors
         .iter()
-        .all(|error| error.contains("/etc/sluicegate/"));
+        .all(|error| error.contains("/etc/sluicegate/") || error.contains("this build has no"));
     assert!(
         only_files && !errors.is_empty(),
         "{}: {}",

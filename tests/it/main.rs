@@ -26,16 +26,23 @@ mod fluentbit;
 mod http;
 mod identity;
 mod interface;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod leaps;
 mod logstash;
 mod map;
 mod misconfigured;
+mod nats;
 mod opensearch;
+mod otlp;
 mod pipeline;
 mod progress;
+mod redis;
 mod reload;
 mod restart;
 mod rig;
+#[cfg(feature = "s3")]
+mod s3;
 mod sandbox;
 mod secrets;
 mod simulation;

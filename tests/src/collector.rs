@@ -1,5 +1,5 @@
-//! A place that takes events by HTTP: a plain endpoint for lines and arrays, Loki's push, and Splunk's event collector
-//! with its acknowledgements. It checks what it gets, keeps it, and fails as it is told to.
+//! A place that takes events by HTTP: a plain endpoint for lines and arrays, Loki's push, OTLP, and Splunk's event
+//! collector with its acknowledgements. It checks what it gets, keeps it, and fails as it is told to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -119,6 +119,7 @@ fn answer(state: &mut CollectorState, request: &Request) -> Response {
         "/services/collector/event" => hec_events(state, request),
         "/events" => plain_events(request),
         "/loki/api/v1/push" => loki_events(request),
+        "/v1/logs" => otlp_events(request),
         other => Err(format!("nobody needs {other}")),
     };
     let events = match read {
@@ -130,6 +131,15 @@ fn answer(state: &mut CollectorState, request: &Request) -> Response {
     };
     let poison = state.faults.poison;
     let bad = |event: &Value| chosen(id(event), poison, 1);
+    if request.path == "/v1/logs" {
+        let (rejected, taken): (Vec<_>, Vec<_>) = events.into_iter().partition(bad);
+        state.events.extend(taken);
+        let answer = match rejected.len() {
+            0 => String::new(),
+            some => crate::otlp::rejected(some),
+        };
+        return Response::Answer(200, answer);
+    }
     if let Some(index) = events.iter().position(bad) {
         let refusal = json!({
             "text": "Invalid data format", "code": 6, "invalid-event-number": index,
@@ -171,6 +181,14 @@ fn plain_events(request: &Request) -> Result<Vec<Value>, String> {
             Ok(Delivered::parse(&request.body).events)
         }
         other => Err(format!("content type {other:?}, or no newline at the end")),
+    }
+}
+
+/// The records of an export by OTLP.
+fn otlp_events(request: &Request) -> Result<Vec<Value>, String> {
+    match request.header("content-type") {
+        Some("application/x-protobuf") => crate::otlp::events(&request.body),
+        other => Err(format!("content type {other:?}")),
     }
 }
 

@@ -12,11 +12,16 @@ pub mod delivered;
 pub mod forward;
 pub mod http_server;
 pub mod lumberjack;
+pub mod nats;
 pub mod office;
 pub mod opensearch;
+mod otlp;
 pub mod pipeline;
+pub mod real_server;
 pub mod receiver;
+pub mod redis;
 pub mod rig;
+pub mod seaweed;
 pub mod syslog;
 
 pub use bulk::{Bulk, BulkFaults};

@@ -43,6 +43,20 @@ impl Scope<'_, '_> {
         self.address(at, parse_any_url(text))
     }
 
+    /// The address of a server that speaks no HTTP: one of these schemes, a host, and nothing else but a port.
+    pub(super) fn server(&self, at: &Path, text: &str, schemes: &[&str]) -> Option<Url> {
+        match parse_server(text, schemes) {
+            Ok(url) => Some(url),
+            Err(why) => {
+                let help = format!("write it like `{}://host.example.com`", schemes[0]);
+                // A password may stand in it, so it is not repeated.
+                self.report
+                    .add(at, format!("not a usable address: {why}"), help);
+                None
+            }
+        }
+    }
+
     fn address(&self, at: &Path, parsed: Result<Url, String>) -> Option<Url> {
         match parsed {
             Ok(url) => Some(url),
@@ -108,7 +122,33 @@ fn parse_url(text: &str) -> Result<Url, String> {
     Ok(url)
 }
 
+fn parse_server(text: &str, schemes: &[&str]) -> Result<Url, String> {
+    let url = parse_plain_url(text)?;
+    if !schemes.contains(&url.scheme()) {
+        return Err(format!(
+            "`{}` is not {}",
+            url.scheme(),
+            schemes.join(" or ")
+        ));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err("it has no host".to_owned());
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err("it has more than a host and a port".to_owned());
+    }
+    Ok(url)
+}
+
 fn parse_any_url(text: &str) -> Result<Url, String> {
+    let url = parse_plain_url(text)?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(format!("`{}` is neither http nor https", url.scheme()));
+    }
+    Ok(url)
+}
+
+fn parse_plain_url(text: &str) -> Result<Url, String> {
     if text.contains(['\\', ' ']) || text.chars().any(char::is_control) {
         return Err("it has a blank, a backslash or a control character".to_owned());
     }
@@ -116,9 +156,6 @@ fn parse_any_url(text: &str) -> Result<Url, String> {
         url::ParseError::RelativeUrlWithoutBase => "it has no scheme".to_owned(),
         other => other.to_string(),
     })?;
-    if !matches!(url.scheme(), "http" | "https") {
-        return Err(format!("`{}` is neither http nor https", url.scheme()));
-    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("it has a user name or password".to_owned());
     }

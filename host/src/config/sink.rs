@@ -6,9 +6,14 @@ pub mod file;
 pub mod fluent;
 pub mod http;
 pub mod logstash;
+pub mod kafka;
 pub mod loki;
+pub mod nats;
+pub mod otlp;
+pub mod redis;
 pub mod request;
 pub mod socket;
+pub mod s3;
 pub mod splunk_hec;
 pub mod template;
 
@@ -39,8 +44,18 @@ pub enum SinkSection {
     Elasticsearch(Box<elasticsearch::ElasticsearchSection>),
     /// Posts events to any address.
     Http(Box<http::HttpSection>),
+    /// Produces events as messages of Apache Kafka.
+    Kafka(Box<kafka::KafkaSection>),
     /// Pushes events to Grafana Loki.
     Loki(Box<loki::LokiSection>),
+    /// Publishes events to a stream of NATS JetStream.
+    Nats(Box<nats::NatsSection>),
+    /// Sends events as log records by OTLP.
+    Otlp(Box<otlp::OtlpSection>),
+    /// Adds events to streams or lists of Redis.
+    Redis(Box<redis::RedisSection>),
+    /// Writes events as objects to Amazon S3 or a service that speaks its protocol.
+    S3(Box<s3::S3Section>),
     /// Sends events to Splunk's HTTP event collector.
     SplunkHec(Box<splunk_hec::SplunkHecSection>),
     /// Sends events over TCP, UDP or a Unix socket.
@@ -93,8 +108,18 @@ pub enum SinkKind {
     Elasticsearch(Box<elasticsearch::Elasticsearch>),
     /// Any endpoint.
     Http(Box<http::HttpSinkConfig>),
+    /// Apache Kafka.
+    Kafka(Box<kafka::Kafka>),
     /// Grafana Loki.
     Loki(Box<loki::Loki>),
+    /// NATS JetStream.
+    Nats(Box<nats::Nats>),
+    /// OTLP.
+    Otlp(Box<otlp::Otlp>),
+    /// Redis.
+    Redis(Box<redis::Redis>),
+    /// Object storage.
+    S3(Box<s3::S3>),
     /// Splunk's HTTP event collector.
     SplunkHec(Box<splunk_hec::SplunkHec>),
     /// TCP, UDP or a Unix socket.
@@ -113,7 +138,12 @@ impl SinkKind {
             Self::File { .. } | Self::Files(_) => "file",
             Self::Elasticsearch(_) => "elasticsearch",
             Self::Http(_) => "http",
+            Self::Kafka(_) => "kafka",
             Self::Loki(_) => "loki",
+            Self::Nats(_) => "nats",
+            Self::Otlp(_) => "otlp",
+            Self::Redis(_) => "redis",
+            Self::S3(_) => "s3",
             Self::SplunkHec(_) => "splunk_hec",
             Self::Socket(_) => "socket",
             Self::Logstash(_) => "logstash",
@@ -140,7 +170,22 @@ impl SinkKind {
                 )
             }
             Self::Http(sink) => format!("{key} {} {:?}", sink.uri, sink.headers),
+            Self::Kafka(sink) => format!("{key} {} {}", sink.bootstrap_servers, sink.topic),
             Self::Loki(sink) => format!("{key} {} {:?}", sink.endpoint, sink.labels),
+            Self::Nats(sink) => format!("{key} {:?} {}", sink.endpoints, sink.subject),
+            Self::Otlp(sink) => {
+                format!(
+                    "{key} {} {:?} {:?}",
+                    sink.endpoint, sink.headers, sink.resource
+                )
+            }
+            Self::Redis(sink) => format!("{key} {} {} {}", sink.endpoint, sink.db, sink.key),
+            Self::S3(sink) => {
+                format!(
+                    "{key} {:?} {} {}",
+                    sink.endpoint, sink.bucket, sink.key_prefix
+                )
+            }
             Self::SplunkHec(sink) => format!("{key} {} {:?}", sink.endpoint, sink.metadata),
             Self::Socket(sink) => format!("{key} {:?} {}", sink.mode, sink.target),
             Self::Logstash(sink) => format!("{key} {:?} {}", sink.endpoints, sink.beat),
@@ -162,9 +207,24 @@ impl SinkSection {
             Self::Http(section) => section
                 .check(scope, &at)
                 .map(|checked| SinkKind::Http(Box::new(checked))),
+            Self::Kafka(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Kafka(Box::new(checked))),
             Self::Loki(section) => section
                 .check(scope, &at)
                 .map(|checked| SinkKind::Loki(Box::new(checked))),
+            Self::Nats(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Nats(Box::new(checked))),
+            Self::Otlp(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Otlp(Box::new(checked))),
+            Self::Redis(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::Redis(Box::new(checked))),
+            Self::S3(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::S3(Box::new(checked))),
             Self::SplunkHec(section) => section
                 .check(scope, &at)
                 .map(|checked| SinkKind::SplunkHec(Box::new(checked))),
@@ -198,7 +258,12 @@ impl SinkSection {
             Self::File(section) => ("file", &section.name, &section.when),
             Self::Elasticsearch(section) => ("elasticsearch", &section.name, &section.when),
             Self::Http(section) => ("http", &section.name, &section.when),
+            Self::Kafka(section) => ("kafka", &section.name, &section.when),
             Self::Loki(section) => ("loki", &section.name, &section.when),
+            Self::Nats(section) => ("nats", &section.name, &section.when),
+            Self::Otlp(section) => ("otlp", &section.name, &section.when),
+            Self::Redis(section) => ("redis", &section.name, &section.when),
+            Self::S3(section) => ("s3", &section.name, &section.when),
             Self::SplunkHec(section) => ("splunk_hec", &section.name, &section.when),
             Self::Socket(section) => ("socket", &section.name, &section.when),
             Self::Logstash(section) => ("logstash", &section.name, &section.when),

@@ -13,7 +13,7 @@ use super::rfc3339;
 use super::storm::Storm;
 use super::{Gate, ONCE_FAILURES, ONCE_PATIENCE, Shared};
 use crate::clock::millis;
-use crate::event::{Batch, Event, StreamKey};
+use crate::event::{Batch, Event, Part, StreamKey};
 use crate::ledger::{Loss, Setback, SplitKey, Taken};
 use crate::line::Line;
 use crate::line::reading::Reading;
@@ -387,6 +387,7 @@ impl Output for LineOutput {
         let batch = Batch {
             stream: self.reading.split.stream.clone(),
             events,
+            part: Part::default(),
         };
         tokio::select! {
             biased;

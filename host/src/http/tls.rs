@@ -17,7 +17,7 @@ use crate::error::Error;
 type Verified<T> = Result<T, rustls::Error>;
 
 /// What a client of this config does over TLS; `own` is what one sink wants different.
-pub(super) fn client_config(
+pub(crate) fn client_config(
     config: &HttpConfig,
     own: Option<&Tls>,
 ) -> Result<rustls::ClientConfig, Error> {

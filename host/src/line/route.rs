@@ -68,6 +68,7 @@ impl Routes {
                 batch: Batch {
                     stream: batch.stream.clone(),
                     events,
+                    part: batch.part.clone(),
                 },
                 indexes,
             })
@@ -101,6 +102,7 @@ impl Routes {
                 batch: Batch {
                     stream: batch.stream.clone(),
                     events,
+                    part: batch.part.clone(),
                 },
                 indexes: Some(indexes),
             })
@@ -115,7 +117,11 @@ impl Routes {
         split: &Arc<str>,
         refused: &mut Vec<Refused>,
     ) -> (Batch, Vec<Vec<bool>>, u64) {
-        let Batch { stream, events } = batch;
+        let Batch {
+            stream,
+            events,
+            part,
+        } = batch;
         let (mut kept, mut goes, mut unrouted) = (Vec::new(), Vec::new(), 0);
         let mut runner = Runner::default();
         for event in events {
@@ -131,8 +137,12 @@ impl Routes {
                 }
             }
         }
-        let events = kept;
-        (Batch { stream, events }, goes, unrouted)
+        let batch = Batch {
+            stream,
+            events: kept,
+            part,
+        };
+        (batch, goes, unrouted)
     }
 
     /// For each sink whether an event goes there.
@@ -162,7 +172,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::event::Identity;
+    use crate::event::{Identity, Part};
     use crate::stage::filter::{FilterStage, FilterStageOptions};
     use crate::stage::script::{Purpose, Script};
 
@@ -186,6 +196,7 @@ mod tests {
         Batch {
             stream: StreamKey::new("contoso", "Audit.General"),
             events: bodies.iter().map(event).collect(),
+            part: Part::default(),
         }
     }
 

@@ -274,7 +274,7 @@ impl Stage for TransformStage {
     }
 
     async fn apply(&self, batch: Batch) -> Staged {
-        let Batch { stream, events } = batch;
+        let Batch { stream, events, .. } = batch;
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
             match self.0.apply(&stream.tenant, &events).await {

@@ -76,7 +76,7 @@ impl Sink for FileSink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, Identity, StreamKey};
+    use crate::event::{Event, Identity, Part, StreamKey};
 
     fn batch(bodies: &[&str]) -> Batch {
         let event = |body: &&str| Event {
@@ -90,6 +90,7 @@ mod tests {
         Batch {
             stream,
             events: bodies.iter().map(event).collect(),
+            part: Part::default(),
         }
     }
 

@@ -22,7 +22,7 @@ use super::{Positions, Sink, Written};
 use crate::append_file::sync_directory;
 use crate::clock::SharedClock;
 use crate::config::sink::file::Files;
-use crate::config::sink::template::Filling;
+use crate::config::sink::path_template::Filling;
 use crate::error::Error;
 use crate::event::{Batch, Event, Identity, StreamKey};
 use journal::{Journal, Record, folder};

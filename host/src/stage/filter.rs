@@ -295,7 +295,7 @@ fn equal(wanted: &Value, number: &Number) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, Identity, StreamKey};
+    use crate::event::{Event, Identity, Part, StreamKey};
     use serde_json::json;
 
     fn filter(field: &str, equals: Vec<Value>, keep: bool) -> FilterStage {
@@ -376,6 +376,7 @@ mod tests {
         let batch = || Batch {
             stream: StreamKey::new("contoso", "Audit.General"),
             events: bodies.map(event).to_vec(),
+            part: Part::default(),
         };
         for (keep, passed) in [(true, bodies[0]), (false, bodies[1])] {
             let staged = filter("a", vec![json!(1)], keep).apply(batch()).await;

@@ -247,7 +247,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::event::{Event, Identity, StreamKey};
+    use crate::event::{Event, Identity, Part, StreamKey};
 
     const FIREFOX: &str =
         "Mozilla/5.0 (Macintosh; Intel Mac OS X 10.14; rv:72.0) Gecko/20100101 Firefox/72.0";
@@ -457,6 +457,7 @@ mod tests {
         let batch = Batch {
             stream,
             events: bodies.map(event).to_vec(),
+            part: Part::default(),
         };
         let staged = UserAgentStage::default().apply(batch).await;
         let ids = |events: &[&Event]| events.iter().map(|e| e.id.to_string()).collect::<Vec<_>>();

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::request::Compression;
-use super::template::Template;
+use super::path_template::Template;
 use super::{SinkKind, When};
 use crate::config::check::Scope;
 use crate::config::decode::Part;

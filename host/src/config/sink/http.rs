@@ -115,7 +115,7 @@ const OWN_HEADERS: [&str; 6] = [
 impl HttpSection {
     pub(super) fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Option<HttpSinkConfig> {
         let uri = scope.url_with_query(&at.key("uri"), &self.uri);
-        let headers = self.headers(scope, &at.key("headers"));
+        let headers = headers(scope, &at.key("headers"), &self.headers);
         let shared = Shared {
             batch: &self.batch,
             request: &self.request,
@@ -134,24 +134,29 @@ impl HttpSection {
             delivery,
         })
     }
+}
 
-    fn headers(&self, scope: &Scope<'_, '_>, at: &Path) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for (name, value) in &self.headers {
-            let at = at.key(name);
-            let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
-            else {
-                let what = format!("`{}` and its value are no header", name.escape_debug());
-                scope.report.add(&at, what, "a header is one line of text");
-                continue;
-            };
-            if OWN_HEADERS.contains(&name.as_str()) {
-                let what = format!("header `{name}` is written by the sink");
-                let help = "remove it; credentials belong to `auth`";
-                scope.report.add_key(&at, what, help);
-            }
-            headers.insert(name, value);
+/// Headers as they are written, without those that the sink or `auth` write.
+pub(super) fn headers(
+    scope: &Scope<'_, '_>,
+    at: &Path,
+    written: &BTreeMap<String, String>,
+) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in written {
+        let at = at.key(name);
+        let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value))
+        else {
+            let what = format!("`{}` and its value are no header", name.escape_debug());
+            scope.report.add(&at, what, "a header is one line of text");
+            continue;
+        };
+        if OWN_HEADERS.contains(&name.as_str()) {
+            let what = format!("header `{name}` is written by the sink");
+            let help = "remove it; credentials belong to `auth`";
+            scope.report.add_key(&at, what, help);
         }
-        headers
+        headers.insert(name, value);
     }
+    headers
 }

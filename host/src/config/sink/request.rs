@@ -338,7 +338,7 @@ fn narrow(number: u64) -> usize {
 }
 
 impl TlsSection {
-    fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Option<Tls> {
+    pub(super) fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Option<Tls> {
         let path = |key: &str, text: &Option<String>| {
             text.as_ref().map(|text| scope.path(&at.key(key), text))
         };

@@ -11,7 +11,7 @@ use super::*;
 use crate::api::Desk;
 use crate::clock::{SystemClock, millis};
 use crate::dead_letter::DeadLetters;
-use crate::event::{Batch, Event, Identity};
+use crate::event::{Batch, Event, Identity, Part};
 use crate::health::Thresholds;
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::{Split, Taken};
@@ -201,6 +201,7 @@ async fn a_sink_that_takes_nothing_is_named_and_its_counters_add_up() {
     let batch = Batch {
         stream: stream.clone(),
         events: events.to_vec(),
+        part: Part::default(),
     };
     case.line.accept(batch, &reading).await.unwrap();
     case.line.finish(reading).await.unwrap();

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::config::sink::template::Template;
+use crate::config::sink::path_template::Template;
 
 fn config(folder: &TempDir, path: &str) -> Files {
     let path = folder.path().join(path).display().to_string();

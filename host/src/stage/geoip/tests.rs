@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use self::mmdb::database;
 use super::*;
 use crate::clock::Clock;
-use crate::event::{Event, Identity, StreamKey};
+use crate::event::{Event, Identity, Part, StreamKey};
 
 #[derive(Debug, Default)]
 struct Hand(AtomicI64);
@@ -223,6 +223,7 @@ fn batch(bodies: &[&str]) -> Batch {
     Batch {
         stream: StreamKey::new("contoso", "Audit.General"),
         events: bodies.iter().map(event).collect(),
+        part: Part::default(),
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::super::{Ack, Lane};
 use super::*;
-use crate::event::{Batch, Event, Identity, StreamKey};
+use crate::event::{Batch, Event, Identity, Part, StreamKey};
 use crate::line::Totals;
 use crate::line::route::Routed;
 use crate::sink::Way;
@@ -115,6 +115,7 @@ impl Test {
         let batch = Batch {
             stream: StreamKey::new("contoso", "Audit.General"),
             events: bodies.iter().map(event).collect(),
+            part: Part::default(),
         };
         self.lane.give(Routed { batch, indexes }, &self.totals)
     }
