@@ -80,7 +80,7 @@ fn every_seed_keeps_every_promise() {
             Err(said) => return Some(said),
         };
         coverage.merge(&outcome.coverage);
-        if seed % TWICE != 0 {
+        if !seed.is_multiple_of(TWICE) {
             return None;
         }
         let again = run(&MACHINE, Plan::of(seed, Size::Small));

@@ -311,9 +311,6 @@ impl Group {
         // An event that two sinks refuse is one dead letter in the counts, and two in the file.
         counts.dead_lettered += refused.len() as u64;
         counts.delivered = counts.delivered.saturating_sub(refused.len() as u64);
-        if mutant::is_on("miscounted") {
-            counts.delivered = 0;
-        }
         let delivered_bytes = batch.as_ref().map_or(0, |batch| batch.bytes() as u64);
         self.bytes += delivered_bytes;
         let passed = StreamCounts {

@@ -39,14 +39,14 @@ impl Stream {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(GOLDEN);
         mix(self.0)
     }
 
     /// A number below `bound`, which is at least one.
     pub fn below(&mut self, bound: u64) -> u64 {
-        let wide = (u128::from(self.next()) * u128::from(bound.max(1))) >> 64;
+        let wide = (u128::from(self.bits()) * u128::from(bound.max(1))) >> 64;
         u64::try_from(wide).unwrap_or(0)
     }
 
@@ -62,7 +62,7 @@ impl Stream {
 
     /// True in half of the draws.
     pub fn flip(&mut self) -> bool {
-        self.next() >> 63 == 1
+        self.bits() >> 63 == 1
     }
 
     /// One of these.

@@ -131,9 +131,6 @@ impl Director {
             world.effects.trace(&format!("{happening:?}"));
             if let Happening::Stop(ms) = happening {
                 world.coverage.mark(Point::StoppedGracefully);
-                if ms > HOUR_MS {
-                    world.coverage.mark(Point::LongAbsence);
-                }
                 stop.cancel();
                 return Ending::Stopped(ms);
             }

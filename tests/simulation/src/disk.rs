@@ -18,7 +18,7 @@ use crate::world::World;
 pub struct File {
     world: Arc<World>,
     path: PathBuf,
-    file: Mutex<AppendFile>,
+    content: Mutex<AppendFile>,
 }
 
 impl std::fmt::Debug for File {
@@ -33,13 +33,13 @@ impl File {
         let file = Self {
             world: world.clone(),
             path: path.to_owned(),
-            file: Mutex::new(AppendFile::new(path, 0o600)),
+            content: Mutex::new(AppendFile::new(path, 0o600)),
         };
         AppendTask::on(place, path, Arc::new(file))
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut AppendFile) -> T) -> T {
-        work(&mut self.file.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.content.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn name(&self) -> String {

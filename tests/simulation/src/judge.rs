@@ -116,9 +116,6 @@ pub async fn judge(world: &World, ledger: &dyn Ledger, log: &str) {
         lost |= sentence(world, "documents", &verdict, excused);
         check_copies(world);
     }
-    if !losses.is_empty() {
-        world.coverage.mark(Point::DeclaredLost);
-    }
     // What was never begun is not declared: the collector has promised nothing of it yet.
     if lost && losses.is_empty() && witness.has_begun() {
         witness.broken("I2", "content expired unread, and no loss is declared");
@@ -240,7 +237,6 @@ fn check_manners(world: &World) {
 fn mark_letters(world: &World, letters: &[u8]) {
     for line in lines(letters) {
         match serde_json::from_slice::<Letter>(line) {
-            Ok(letter) if letter.by == "source" => world.coverage.mark(Point::RejectedRecord),
             Ok(_) => world.coverage.mark(Point::DeadLetter),
             Err(error) => world
                 .witness

@@ -123,8 +123,7 @@ impl Ledger for Watched {
     async fn setback(&self, split: &SplitKey, setback: Setback, now_ms: i64) -> Result<(), Error> {
         match &setback {
             Setback::Quarantine { .. } => self.world.coverage.mark(Point::SetAside),
-            Setback::Lost { .. } => self.world.coverage.mark(Point::DeclaredLost),
-            Setback::Retry { .. } | Setback::Released => {}
+            Setback::Lost { .. } | Setback::Retry { .. } | Setback::Released => {}
         }
         let about = format!("{} {setback:?}", split.id);
         self.write(

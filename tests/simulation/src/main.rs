@@ -35,6 +35,7 @@ struct Options {
     log: bool,
 }
 
+#[expect(clippy::too_many_lines, reason = "one loop and what it came to")]
 fn main() -> ExitCode {
     let options = Options::parse();
     let size = if options.large {
@@ -68,7 +69,7 @@ fn main() -> ExitCode {
                     let mut plan = Plan::of(options.from + index, size);
                     plan.log = options.log;
                     let outcome = run(&machine, plan.clone());
-                    if index % options.twice == 0 {
+                    if index.is_multiple_of(options.twice) {
                         let again = run(&machine, plan.clone());
                         twice.fetch_add(1, Ordering::Relaxed);
                         if again.hash != outcome.hash {

@@ -59,8 +59,8 @@ enum Life {
 /// Runs a plan. Everything in it happens on this thread and follows from the plan alone.
 pub fn run(machine: &Machine, plan: Plan) -> Outcome {
     // The jitter of the code under test comes from here.
-    fastrand::seed(Stream::new(plan.seed, Concern::Jitter).next());
-    let level = if plan.log || plan.seed % 8 == 0 {
+    fastrand::seed(Stream::new(plan.seed, Concern::Jitter).bits());
+    let level = if plan.log || plan.seed.is_multiple_of(8) {
         Level::TRACE
     } else {
         Level::WARN

@@ -12,7 +12,9 @@ impl Canaries {
         let form: String = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
         let json = serde_json::Value::from(secret).to_string();
         let json = json.trim_matches('"').to_owned();
-        let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+        let digits = |byte: u8| [digit(byte >> 4), digit(byte & 15)];
+        let hex: String = secret.bytes().flat_map(digits).collect();
         for (name, text) in [
             ("itself", secret.to_owned()),
             ("form", form),

@@ -32,7 +32,7 @@ pub fn is_poison(world: &World, delivery_id: &str) -> bool {
     let hash = delivery_id
         .bytes()
         .fold(world.plan.seed, |hash, byte| mix(hash ^ u64::from(byte)));
-    world.plan.has(Trouble::SinkRefusals) && hash % 9 == 0
+    world.plan.has(Trouble::SinkRefusals) && hash.is_multiple_of(9)
 }
 
 #[async_trait]

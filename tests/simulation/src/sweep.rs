@@ -20,6 +20,7 @@ pub struct Sweep {
 }
 
 /// Small scenarios, each with a name.
+#[expect(clippy::too_many_lines, reason = "a list")]
 pub fn scenarios() -> Vec<(&'static str, Plan)> {
     let calm = |seed: u64| Plan {
         safety_ms: MINUTE_MS,
@@ -147,11 +148,11 @@ pub fn sweep(machine: &Machine, plan: &Plan, pairs: u64) -> Sweep {
         .map(|(number, _, effects)| effects - number)
         .sum();
     let step = (all / pairs.max(1)).max(1);
-    let mut index = 0;
+    let mut index = 0_u64;
     for (number, moment, effects) in recoveries {
         for second in number + 1..effects {
             index += 1;
-            if index % step != 0 || pairs == 0 {
+            if !index.is_multiple_of(step) || pairs == 0 {
                 continue;
             }
             let again = Moment::ALL[usize::try_from(index / step % 3).unwrap_or(0)];

@@ -102,6 +102,13 @@ impl Pack {
         self.events.into_iter().zip(self.origins)
     }
 
+    /// Gives every event another identity, which nothing right ever does.
+    fn rename(&mut self) {
+        for outgoing in &mut self.events {
+            outgoing.event.identity = outgoing.event.identity.child(1);
+        }
+    }
+
     /// Takes the second half off.
     fn split(&mut self) -> Self {
         let half = self.events.len() / 2;
@@ -262,9 +269,7 @@ impl Carrier {
                     self.ails(&again.error);
                     self.pause(&mut wait, again.retry_after).await;
                     if mutant::is_on("new_id_on_retry") {
-                        for outgoing in &mut pack.events {
-                            outgoing.event.identity = outgoing.event.identity.child(1);
-                        }
+                        pack.rename();
                     }
                     packs.push(pack);
                 }
@@ -276,12 +281,8 @@ impl Carrier {
                 }
                 Reply::Split(_) => {
                     let second = pack.split();
-                    if mutant::is_on("half_dropped") {
-                        self.settle(second, Vec::new());
-                        packs.push(pack);
-                        continue;
-                    }
-                    packs.extend([second, pack]);
+                    let dropped = usize::from(mutant::is_on("half_dropped"));
+                    packs.extend([second, pack].into_iter().skip(dropped));
                 }
             }
         }
