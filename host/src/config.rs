@@ -290,16 +290,10 @@ impl PipelineSection {
         let stages = stages.collect();
         let sinks = sink::check_all(&scope, &root.key("sinks"), &self.sinks);
         let tests = pipeline_test::check_all(&scope, &self.tests, source.as_ref(), &sinks);
-        let http = self
-            .http
-            .0
-            .as_ref()
-            .map(|part| part.check(&scope, &root.key("http")));
-        let health = self
-            .health
-            .0
-            .as_ref()
-            .map(|part| part.check(&scope, &root.key("health")));
+        let http = self.http.0.as_ref();
+        let http = http.map(|part| part.check(&scope, &root.key("http")));
+        let health = self.health.0.as_ref();
+        let health = health.map(|part| part.check(&scope, &root.key("health")));
         let api = self.api.as_ref().and_then(|part| part.0.as_ref());
         let api = api.and_then(|part| part.check(&scope, &root.key("api")));
         let (state_dir, dead_letter_dir) = self.folders(&scope, &name, state_root);

@@ -8,7 +8,7 @@ mod files;
 pub mod letter;
 pub mod store;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::append_file::{AppendFile, AppendTask};
@@ -59,10 +59,16 @@ impl DeadLetters {
         self
     }
 
-    /// Dead letters that go to `file`, which stands for the one at `path`.
+    /// Dead letters that go to `file`, which stands for the one at `path` and which no command changes.
     pub fn on(path: impl Into<PathBuf>, file: AppendTask, clock: SharedClock) -> Self {
-        let path = path.into();
-        Self { path, file, clock }
+        let files = Files::unshared(path.into());
+        Self {
+            file,
+            meter: Arc::new(DeadLetterMeter::new(&files.letters, u64::MAX)),
+            files: Arc::new(files),
+            clock,
+            most_bytes: u64::MAX,
+        }
     }
 
     /// Where they are.

@@ -30,7 +30,7 @@ use crate::clock::SharedClock;
 use crate::dead_letter::DeadLetters;
 use crate::error::Error;
 use crate::event::{Batch, Event, Identity, Part, Refused, StreamKey};
-use crate::ledger::{Counts, Ledger};
+use crate::ledger::{Commit, Counts, Delivered, Ledger};
 use crate::metrics::component::Meters;
 use crate::metrics::lag::{EventLag, Lags};
 use crate::metrics::streams::StreamCounts;
@@ -407,11 +407,7 @@ impl Line {
             routed,
             unrouted,
         } = course.routes.route(batch, &split, &mut rejected);
-        self.window.show(&Point::Sinks, &batch);
-        for (sink, routed) in self.meters.sinks.iter().zip(&routed) {
-            let routed = routed.as_ref().map(|routed| &routed.batch);
-            self.window.show_sink(&sink.name, routed);
-        }
+        self.show(&batch, &routed);
         dropped += unrouted;
         counts.dropped = dropped;
         counts.dead_lettered = rejected.len() as u64;
@@ -432,6 +428,15 @@ impl Line {
             room,
         };
         self.hand_in(ticket, item);
+    }
+
+    /// Shows whoever watches what goes where.
+    fn show(&self, batch: &Batch, routed: &[Option<route::Routed>]) {
+        self.window.show(&Point::Sinks, batch);
+        for (sink, routed) in self.meters.sinks.all().iter().zip(routed) {
+            let routed = routed.as_ref().map(|routed| &routed.batch);
+            self.window.show_sink(&sink.name, routed);
+        }
     }
 
     async fn pass_refused(&self, refused: Refused, room: OwnedSemaphorePermit) {

@@ -402,14 +402,11 @@ impl Prepared {
             clock: runtime.clock.clone(),
         };
         let (line, committer) = Line::start(parts).await?;
-        line.window()
-            .open(&config.name, runtime.views.taps().clone());
+        let taps = runtime.views.taps().clone();
+        line.window().open(&config.name, taps);
         let about = About::new(&config, once, maker.plugin());
-        let looked_at = (
-            health.clone(),
-            Arc::downgrade(&ledger),
-            Arc::downgrade(&line),
-        );
+        let watched = (Arc::downgrade(&ledger), Arc::downgrade(&line));
+        let looked_at = (health.clone(), watched.0, watched.1);
         let engine = Engine {
             ledger,
             line: line.clone(),

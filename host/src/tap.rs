@@ -234,7 +234,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::{Event, Identity, StreamKey};
+    use crate::event::{Event, Identity, Part, StreamKey};
 
     fn batch(tenant: &str, bodies: &[&str]) -> Batch {
         let event = |body: &&str| Event {
@@ -247,6 +247,7 @@ mod tests {
         Batch {
             stream: StreamKey::new(tenant, "Audit.General"),
             events: bodies.iter().map(event).collect(),
+            part: Part::default(),
         }
     }
 

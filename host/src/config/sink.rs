@@ -5,15 +5,16 @@ pub mod elasticsearch;
 pub mod file;
 pub mod fluent;
 pub mod http;
-pub mod logstash;
 pub mod kafka;
+pub mod logstash;
 pub mod loki;
 pub mod nats;
 pub mod otlp;
+pub mod path_template;
 pub mod redis;
 pub mod request;
-pub mod socket;
 pub mod s3;
+pub mod socket;
 pub mod splunk_hec;
 pub mod template;
 

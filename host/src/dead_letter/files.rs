@@ -24,6 +24,8 @@ pub(super) struct Files {
     lock: PathBuf,
     /// Held by the one command that replays.
     replay_lock: PathBuf,
+    /// Whether commands may change the letters.
+    shared: bool,
 }
 
 impl Files {
@@ -35,6 +37,17 @@ impl Files {
             replayed: file("replayed"),
             lock: file("lock"),
             replay_lock: file("replay.lock"),
+            shared: true,
+        }
+    }
+
+    /// A file of letters that no command changes.
+    pub fn unshared(letters: PathBuf) -> Self {
+        let directory = letters.parent().unwrap_or(Path::new("")).to_owned();
+        Self {
+            letters,
+            shared: false,
+            ..Self::new(&directory, "unshared")
         }
     }
 
@@ -46,9 +59,12 @@ impl Files {
     }
 
     /// [`Self::wait_turn`], for tasks.
-    pub async fn turn(self: &Arc<Self>) -> Result<File, Error> {
+    pub async fn turn(self: &Arc<Self>) -> Result<Option<File>, Error> {
+        if !self.shared {
+            return Ok(None);
+        }
         let files = self.clone();
-        let waited = tokio::task::spawn_blocking(move || files.wait_turn()).await;
+        let waited = tokio::task::spawn_blocking(move || files.wait_turn().map(Some)).await;
         waited.unwrap_or_else(|error| Err(Error::internal(format!("waiting ended early: {error}"))))
     }
 

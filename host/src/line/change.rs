@@ -18,7 +18,7 @@ use super::{BUDGET_BYTES, Line, RETRY, lock, recover};
 use crate::error::Error;
 use crate::sink::{Positions, Way};
 use crate::stage::Stage;
-use crate::stage::filter::FilterStage;
+use crate::stage::condition::Condition;
 
 /// What a line is to become.
 pub struct Change {
@@ -33,7 +33,7 @@ pub struct Seat {
     /// Its name.
     pub name: String,
     /// Only events that this filter keeps; `None` for all.
-    pub when: Option<FilterStage>,
+    pub when: Option<Condition>,
     /// A new sink; `None` for the one of this name that is there.
     pub way: Option<Way>,
 }

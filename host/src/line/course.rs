@@ -57,7 +57,7 @@ impl Course {
             if batch.events.is_empty() {
                 break;
             }
-            let stream = batch.stream.clone();
+            let (stream, part) = (batch.stream.clone(), batch.part.clone());
             let mut passed = StageCounts {
                 received: batch.events.len() as u64,
                 ..StageCounts::default()
@@ -77,6 +77,7 @@ impl Course {
                     batch = Batch {
                         stream,
                         events: staged.passed,
+                        part,
                     };
                 }
                 Err(_) => {
@@ -89,6 +90,7 @@ impl Course {
                     batch = Batch {
                         stream,
                         events: Vec::new(),
+                        part,
                     };
                 }
             }

@@ -8,9 +8,13 @@ use std::sync::Arc;
 use super::deliver::{Lane, Task};
 use super::route::{Routed, Routes};
 use super::{RETRY, Totals};
-use crate::event::{Batch, Event, StreamKey};
+use crate::event::{Batch, Event, Part, StreamKey};
 use crate::sink::{Outlet, Positions, Way};
 use crate::stage::Stage;
+use crate::stage::script::Runner;
+
+/// Stands for the split in the parts of what is replayed.
+const REPLAYED: &str = "dead-letter";
 
 /// A letter on its way.
 pub struct Passenger {
@@ -124,7 +128,14 @@ impl Replay {
         let mut events = vec![event];
         for stage in stages {
             let (stream, by) = (stream.clone(), format!("stage {}", stage.name()));
-            let staged = stage.apply(Batch { stream, events }).await;
+            let part = Part::of(REPLAYED, &events);
+            let staged = stage
+                .apply(Batch {
+                    stream,
+                    events,
+                    part,
+                })
+                .await;
             if let Some((_, reason)) = staged.rejected.into_iter().next() {
                 return Err(Fate::Refused { by, reason });
             }
@@ -134,15 +145,16 @@ impl Replay {
             }
         }
         let mut sent = Vec::new();
+        let mut runner = Runner::default();
         for event in events {
             let sinks = match sink {
                 Some(only) => (0..self.lanes.len()).map(|sink| sink == only).collect(),
                 None => self
                     .routes
-                    .sinks_of(&event)
-                    .map_err(|error| Fate::Refused {
+                    .sinks_of(&mut runner, &event, &stream)
+                    .map_err(|reason| Fate::Refused {
                         by: super::route::BY_CONDITIONS.into(),
-                        reason: format!("the event is not a JSON object: {error}"),
+                        reason,
                     })?,
             };
             if sinks.contains(&true) {
@@ -164,9 +176,11 @@ impl Replay {
                 let Some((first, _)) = group.split_first() else {
                     continue;
                 };
+                let events: Vec<_> = group.iter().map(|sent| sent.event.clone()).collect();
                 let batch = Batch {
                     stream: first.stream.clone(),
-                    events: group.iter().map(|sent| sent.event.clone()).collect(),
+                    part: Part::of(REPLAYED, &events),
+                    events,
                 };
                 let routed = Routed {
                     batch,

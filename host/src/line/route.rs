@@ -39,12 +39,7 @@ impl Routes {
     }
 
     /// Decides where each event goes; what cannot be decided is refused.
-    pub(super) fn route(
-        &self,
-        batch: Batch,
-        split: &Arc<str>,
-        refused: &mut Vec<Refused>,
-    ) -> Fan {
+    pub(super) fn route(&self, batch: Batch, split: &Arc<str>, refused: &mut Vec<Refused>) -> Fan {
         if batch.events.is_empty() {
             return Fan {
                 batch,
@@ -234,7 +229,7 @@ mod tests {
     fn a_condition_may_be_a_program_and_knows_where_an_event_comes_from() {
         let when = |source| {
             let script = Script::compile(source, Purpose::Condition).unwrap();
-            Some(Condition::Program(std::sync::Arc::new(script)))
+            Some(Condition::Program(Arc::new(script)))
         };
         let routes = Routes::new(vec![
             when("%tenant == \"contoso\" && .a != \"1\""),
@@ -242,7 +237,7 @@ mod tests {
             when("%tenant == \"fabrikam\""),
         ]);
         let mut refused = Vec::new();
-        let fan = routes.route(batch(&BODIES), &mut refused);
+        let fan = routes.route(batch(&BODIES), &"a split".into(), &mut refused);
         let counts = fan.routed.iter().map(|routed| {
             let routed = routed.as_ref();
             routed.map_or(0, |routed| routed.batch.events.len())

@@ -9,7 +9,7 @@ use super::stages::{Salts, make_stage};
 use super::{Runtime, source};
 use crate::config::{Config, TestInput};
 use crate::error::Error;
-use crate::event::{Batch, Event, Identity, StreamKey};
+use crate::event::{Batch, Event, Identity, Part, StreamKey};
 use crate::line::route::Routes;
 use crate::plugin::{Export, Plugin, PluginTransform, Transformed};
 use crate::sandbox::Limits;
@@ -117,7 +117,14 @@ impl Offline {
             }
             let by = format!("stage {} ({})", index + 1, stage.name());
             let stream = stream.clone();
-            let staged = stage.apply(Batch { stream, events }).await;
+            let part = Part::default();
+            let staged = stage
+                .apply(Batch {
+                    stream,
+                    events,
+                    part,
+                })
+                .await;
             fate.dropped.extend((0..staged.dropped).map(|_| by.clone()));
             let rejected = staged.rejected.into_iter();
             fate.rejected

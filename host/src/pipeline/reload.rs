@@ -12,15 +12,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::source::SourceMaker;
+use super::stages::{Salts, make_stage};
 use super::tenants::Tenants;
 use super::view::{About, View};
-use super::{Runtime, make_sink, make_stage};
+use super::{Runtime, make_sink};
 use crate::config::{Config, PluginRef, SinkKind, StageKind};
 use crate::error::Error;
 use crate::line::Line;
 use crate::line::change::{Change, Seat};
 use crate::stage::Stage;
-use crate::stage::filter::FilterStage;
+use crate::stage::condition::Condition;
 
 /// Sections that a running pipeline cannot take over.
 const KEPT: [&str; 6] = [
@@ -198,7 +199,7 @@ impl Reloader {
         }
         let (mut stages, mut errors) = (Vec::new(), Vec::new());
         for stage in &config.stages {
-            match make_stage(stage, &self.runtime).await {
+            match make_stage(stage, &self.runtime, Salts::Read).await {
                 Ok(stage) => stages.push(stage),
                 Err(error) => errors.push(error.at(&stage.place)),
             }
@@ -219,7 +220,7 @@ impl Reloader {
             let stays = self.config.is_same_sink(config, &sink.name) && (same_http || local);
             let name = sink.name.clone();
             let seat = if stays {
-                let when = sink.when.as_ref().map(FilterStage::of).transpose();
+                let when = sink.when.as_ref().map(Condition::of).transpose();
                 when.map(|when| Seat {
                     name,
                     when,

@@ -11,7 +11,8 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Runtime, make_sink, make_stage, open_ledger, read_plugin};
+use super::stages::{Salts, make_stage};
+use super::{Runtime, make_sink, open_ledger, read_plugin};
 use crate::capability::Grants;
 use crate::config::Config;
 use crate::dead_letter::letter::Letter;
@@ -88,7 +89,7 @@ impl Replayer {
     ) -> Result<Self, Vec<Error>> {
         let (mut stages, mut errors) = (Vec::<Arc<dyn Stage>>::new(), Vec::new());
         for stage in &config.stages {
-            match make_stage(stage, runtime).await {
+            match make_stage(stage, runtime, Salts::Read).await {
                 Ok(stage) => stages.push(stage.into()),
                 Err(error) => errors.push(error.at(&stage.place)),
             }

@@ -110,7 +110,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::event::{Batch, Event, Identity, StreamKey};
+    use crate::event::{Batch, Event, Identity, Part, StreamKey};
 
     const PIPELINE: &str = "\
 source:
@@ -149,7 +149,13 @@ sinks:
             let stage = make_stage(stage, &runtime, Salts::Read).await.unwrap();
             names.push(stage.name());
             let stream = StreamKey::new("contoso", "Audit.General");
-            let staged = stage.apply(Batch { stream, events }).await;
+            let staged = stage
+                .apply(Batch {
+                    stream,
+                    events,
+                    part: Part::default(),
+                })
+                .await;
             assert_eq!((staged.dropped, staged.rejected.len()), (0, 0));
             events = staged.passed;
         }

@@ -35,7 +35,7 @@ pub async fn check_offline(
         }
     }
     for stage in &config.stages {
-        if let Err(error) = make_stage(stage, runtime).await {
+        if let Err(error) = make_stage(stage, runtime, Salts::StandIn).await {
             errors.push(error.at(&stage.place));
         }
     }

@@ -269,10 +269,11 @@ impl View {
         let line = self.line.upgrade()?;
         let tenants = self.tally.tenants().into_iter();
         let meters = line.meters();
-        let stages = (1..=meters.stages.len()).map(Point::Stage);
+        let stages = (1..=meters.stages.all().len()).map(Point::Stage);
         let sinks = meters
             .sinks
-            .iter()
+            .all()
+            .into_iter()
             .map(|sink| Point::Sink(sink.name.clone()));
         let ends = [Point::Source, Point::Sinks].into_iter();
         let points = ends.chain(stages).chain(sinks);

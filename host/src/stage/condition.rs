@@ -65,7 +65,7 @@ impl Stage for ConditionStage {
     }
 
     async fn apply(&self, batch: Batch) -> Staged {
-        let Batch { stream, events } = batch;
+        let Batch { stream, events, .. } = batch;
         let mut runner = Runner::default();
         let mut staged = Staged::default();
         for event in events {
@@ -82,7 +82,7 @@ impl Stage for ConditionStage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Identity;
+    use crate::event::{Identity, Part};
     use crate::stage::script::Purpose;
 
     #[tokio::test]
@@ -100,6 +100,7 @@ mod tests {
         let batch = Batch {
             stream,
             events: events.to_vec(),
+            part: Part::default(),
         };
         let staged = ConditionStage::new(Arc::new(script)).apply(batch).await;
         assert_eq!(staged.passed.len(), 1);

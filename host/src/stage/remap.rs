@@ -124,7 +124,7 @@ impl Stage for RemapStage {
     }
 
     async fn apply(&self, batch: Batch) -> Staged {
-        let Batch { stream, events } = batch;
+        let Batch { stream, events, .. } = batch;
         let mut staged = Staged::default();
         staged.passed.reserve(events.len());
         let mut runner = Runner::default();
@@ -231,7 +231,7 @@ fn merge(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::Identity;
+    use crate::event::{Identity, Part};
     use crate::stage::script::Purpose;
 
     fn stage(source: &str) -> RemapStage {
@@ -252,6 +252,7 @@ mod tests {
             .apply(Batch {
                 stream,
                 events: vec![event],
+                part: Part::default(),
             })
             .await
     }

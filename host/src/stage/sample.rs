@@ -80,7 +80,7 @@ impl Stage for SampleStage {
     }
 
     async fn apply(&self, batch: Batch) -> Staged {
-        let Batch { stream, events } = batch;
+        let Batch { stream, events, .. } = batch;
         let mut staged = Staged::default();
         let mut runner = Runner::default();
         for event in events {
@@ -103,7 +103,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::event::{Identity, StreamKey};
+    use crate::event::{Identity, Part, StreamKey};
     use crate::stage::filter::{FilterStage, FilterStageOptions};
     use crate::stage::script::{Purpose, Script};
 
@@ -120,7 +120,14 @@ mod tests {
     async fn sample(stage: &SampleStage, events: &[Event]) -> Staged {
         let stream = StreamKey::new("contoso", "Audit.General");
         let events = events.to_vec();
-        stage.apply(Batch { stream, events }).await
+        let part = Part::default();
+        stage
+            .apply(Batch {
+                stream,
+                events,
+                part,
+            })
+            .await
     }
 
     fn ids(staged: &Staged) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::event::{Batch, Event, Identity, StreamKey};
+use crate::event::{Batch, Event, Identity, Part, StreamKey};
 use crate::tap::{Taps, Window};
 
 fn batch(bodies: &[&str]) -> Batch {
@@ -17,6 +17,7 @@ fn batch(bodies: &[&str]) -> Batch {
     Batch {
         stream: StreamKey::new("contoso", "Audit.General"),
         events: bodies.iter().map(event).collect(),
+        part: Part::default(),
     }
 }
 

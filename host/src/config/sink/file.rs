@@ -6,8 +6,8 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::request::Compression;
 use super::path_template::Template;
+use super::request::Compression;
 use super::{SinkKind, When};
 use crate::config::check::Scope;
 use crate::config::decode::Part;

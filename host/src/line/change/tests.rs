@@ -10,11 +10,12 @@ use super::super::{BUDGET_BYTES, Parts};
 use super::*;
 use crate::clock::SystemClock;
 use crate::dead_letter::DeadLetters;
-use crate::event::{Batch, Event, Identity, StreamKey};
+use crate::event::{Batch, Event, Identity, Part, StreamKey};
 use crate::ledger::memory::MemoryLedger;
 use crate::ledger::{Ledger, Split, Taken};
 use crate::sink::{Outlet, Sink, Written};
-use crate::stage::filter::FilterStageOptions;
+use crate::stage::condition::Condition;
+use crate::stage::filter::{FilterStage, FilterStageOptions};
 
 /// What a sink has, and how many batches it may still take.
 #[derive(Clone)]
@@ -128,6 +129,7 @@ impl Case {
             let batch = Batch {
                 stream: self.reading.split.stream.clone(),
                 events: vec![event],
+                part: Part::default(),
             };
             self.line.accept(batch, &self.reading).await.unwrap();
         }
@@ -259,7 +261,7 @@ async fn a_condition_decides_again_about_what_waits() {
         keep: true,
     };
     let seat = Seat {
-        when: Some(FilterStage::new(options).unwrap()),
+        when: Some(Condition::Fields(FilterStage::new(options).unwrap())),
         ..new("some", &some)
     };
     case.line.change(sinks(vec![seat]), SHORT).await.unwrap();

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::SystemClock;
 use crate::config::sink::path_template::Template;
+use crate::event::Part;
 
 fn config(folder: &TempDir, path: &str) -> Files {
     let path = folder.path().join(path).display().to_string();
@@ -39,6 +40,7 @@ fn batch(tenant: &str, bodies: &[String]) -> Batch {
     Batch {
         stream: StreamKey::new(tenant, "Audit.General"),
         events: bodies.iter().map(event).collect(),
+        part: Part::default(),
     }
 }
 
