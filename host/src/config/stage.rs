@@ -56,7 +56,7 @@ pub enum StageSection {
 /// named field has (one of) the given values; text is compared exactly.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "filter", extend("examples" = [{ "drop": { "event.action": "mail-items-accessed" } }]))]
+#[schemars(rename = "filter", extend("examples" = [{ "drop": { "event.action": "MailItemsAccessed" } }]))]
 pub struct FilterSection {
     /// Keep only the events that match: a map of field to value or list of values. Fields are named
     /// with dots.

@@ -55,16 +55,17 @@ fn run_here(words: &[String], timeout: Duration) -> Result<String, Trouble> {
         let what = format!("command `{program}` has not ended after {seconds} s");
         return Err((what, "find out what it waits for, or raise `timeout`"));
     };
-    if !status.success() {
-        let what = format!("command `{program}` failed: {status}");
-        return Err((what, "run it by hand as this user to see why"));
-    }
+    // First: whoever still prints when nobody reads is ended by that.
     if bytes.len() as u64 > MOST_BYTES {
         let what = format!("command `{program}` printed more than {MOST_BYTES} bytes");
         return Err((
             what,
             "a secret has at most 64KiB; is this the right command?",
         ));
+    }
+    if !status.success() {
+        let what = format!("command `{program}` failed: {status}");
+        return Err((what, "run it by hand as this user to see why"));
     }
     text(bytes).ok_or_else(|| {
         let what = format!("what command `{program}` printed is not UTF-8 text");

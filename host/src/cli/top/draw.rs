@@ -152,6 +152,7 @@ fn foot_of(state: &State) -> Paragraph<'static> {
 mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
+    use ratatui::buffer::Cell;
 
     use super::super::state::Key;
     use super::super::state::tests::{busy, sample_of};
@@ -164,7 +165,7 @@ mod tests {
         let _ = terminal.draw(|frame| draw(frame, state)).unwrap();
         let buffer = terminal.backend().buffer();
         let lines = buffer.content().chunks(110);
-        let lines = lines.map(|cells| cells.iter().map(|cell| cell.symbol()).collect::<String>());
+        let lines = lines.map(|cells| cells.iter().map(Cell::symbol).collect::<String>());
         lines
             .map(|line| line.trim_end().to_owned() + "\n")
             .collect()

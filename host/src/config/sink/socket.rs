@@ -31,7 +31,9 @@ const CHUNK_BYTES: u64 = 1_420;
 /// come again. Requests go one at a time and in order, unless `request.concurrency` is a number.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "socket")]
+#[schemars(rename = "socket", extend("examples" = [{
+    "mode": "tcp", "address": "logs.example.com:6514", "encoding": { "codec": "json" },
+}]))]
 pub struct SocketSection {
     /// Its name in logs and metrics; needed when two sinks are of one kind. Default: the kind.
     pub name: Option<String>,

@@ -16,7 +16,7 @@ use crate::stage::redact::pattern::{Kind, Pattern};
 /// then: redact first.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "redact")]
+#[schemars(rename = "redact", extend("examples" = [{ "fields": ["user.name"] }]))]
 pub struct RedactSection {
     /// The fields, named with dots; found in nested objects, as dotted keys and in the objects of
     /// lists alike. In an object or list every text, number, `true` and `false` is hidden.

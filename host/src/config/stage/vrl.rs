@@ -28,7 +28,7 @@ const HELP: &str = "https://vrl.dev explains the language and its errors; functi
 /// this file is: what it computes is limited, the memory it uses while it runs is not.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "remap")]
+#[schemars(rename = "remap", extend("examples" = [{ "source": ".labels.tenant = %tenant" }]))]
 pub struct RemapSection {
     /// The program. Either this or `file` is needed.
     #[schemars(extend("examples" = [".labels.tenant = %tenant"]))]
