@@ -343,8 +343,8 @@ fn rarity(trouble: Trouble) -> u64 {
         Trouble::Suspension | Trouble::Denial | Trouble::Unsubscribed => 60,
         Trouble::ClockForward | Trouble::ClockBack => 100,
         Trouble::LedgerLies | Trouble::SlowAnswers => 80,
-        // Not drawn until it is known whether the oracle or the product is wrong: with it 13 of 2,000 seeds failed, of which
-        // 204, 562, 786 and 1936 reported missing events.
+        // Not drawn until it is known whether the oracle or the product is wrong: with it 13 of 2,000 seeds failed, of
+        // which 204, 562, 786 and 1936 reported missing events.
         Trouble::Absence => 0,
         _ => 200,
     }
