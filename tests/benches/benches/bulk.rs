@@ -12,8 +12,10 @@ use bytes::Bytes;
 use sluicegate::clock::{SharedClock, SystemClock};
 use sluicegate::config::{Config, SinkKind};
 use sluicegate::dead_letter::DeadLetters;
-use sluicegate::event::{Batch, Event, Identity, StreamKey};
+use sluicegate::event::{Batch, Event, Identity, Part, StreamKey};
 use sluicegate::ledger::memory::MemoryLedger;
+use sluicegate::ledger::{Split, Taken};
+use sluicegate::line::reading::Reading;
 use sluicegate::line::{Line, Parts};
 use sluicegate::secret::Redactor;
 use sluicegate::sink::elasticsearch::ElasticsearchSink;
@@ -226,6 +228,22 @@ fn sink<'a>(runtime: &'a Runtime, endpoint: &str, events: &[Event], compression:
     })
 }
 
+/// The split that all events seem to come from.
+fn split() -> Taken {
+    Taken {
+        split: Split {
+            id: "split".into(),
+            payload: Vec::new(),
+            created_ms: 0,
+            expires_ms: None,
+            weight: 1,
+        },
+        discovered_ms: None,
+        attempts: 0,
+        quarantined: false,
+    }
+}
+
 /// Runs batches through a line with nothing but the sink, and waits until all are committed.
 fn line<'a>(
     runtime: &'a Runtime,
@@ -249,10 +267,15 @@ fn line<'a>(
         };
         runtime.block_on(async {
             let (line, ended) = Line::start(parts).await.expect("the line starts");
+            let stream = StreamKey::new("contoso", "Audit.General");
+            let reading = Arc::new(Reading::new(&stream, &split()));
             for events in events.chunks(500) {
-                let stream = StreamKey::new("contoso", "Audit.General");
-                let events = events.to_vec();
-                let accepted = line.accept(Batch { stream, events }).await;
+                let batch = Batch {
+                    stream: stream.clone(),
+                    events: events.to_vec(),
+                    part: Part::default(),
+                };
+                let accepted = line.accept(batch, &reading).await;
                 accepted.expect("the line is open");
             }
             line.settled().await;
