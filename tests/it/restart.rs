@@ -9,14 +9,17 @@ use sluicegate_tests::{Delivered, Pipeline, Simulated};
 
 use crate::{folder, sluicegate};
 
-/// How often the command has to be killed while it works.
+/// How often the command is killed while it works, at most.
 const KILLS: u32 = 12;
+
+/// And at least: a fast machine may come to the end between kills.
+const FEWEST_KILLS: u32 = 6;
 
 /// From the start of a run to its kill, at most: some die before their first request, most in the middle.
 const LONGEST_MS: u64 = 2_500;
 
 /// Of every answer: a run takes much longer than it lives.
-const LATENCY: Duration = Duration::from_millis(15);
+const LATENCY: Duration = Duration::from_millis(25);
 
 /// Kills the command again and again, then lets it come to its end, and asks the oracle.
 fn killed_again_and_again(builder: Builder, seed: u64) {
@@ -38,11 +41,8 @@ fn killed_again_and_again(builder: Builder, seed: u64) {
             .give(sluicegate(&folder).args("run --once"))
             .start();
         if running.ends_within(Duration::from_millis(random.u64(50..LONGEST_MS))) {
-            let ended = running.end();
-            panic!(
-                "seed {seed}: only {kills} kills before the end: {}",
-                ended.stderr
-            );
+            let _ = running.end().expect(0);
+            break;
         }
         let _ = running.kill();
         kills += 1;
@@ -51,8 +51,8 @@ fn killed_again_and_again(builder: Builder, seed: u64) {
         length = now;
     }
     assert!(
-        grew >= 4,
-        "seed {seed}: only {grew} of {KILLS} runs had written anything"
+        kills >= FEWEST_KILLS && grew >= 4,
+        "seed {seed}: {kills} kills, and only {grew} of the killed runs had written anything"
     );
     let ended = pipeline
         .give(sluicegate(&folder).args("run --once"))
