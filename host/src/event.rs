@@ -159,6 +159,12 @@ impl StreamKey {
             stream: stream.into(),
         }
     }
+
+    /// A text with the names in place of `{tenant}` and `{stream}`.
+    pub fn named_in(&self, text: &str) -> String {
+        text.replace("{tenant}", &self.tenant)
+            .replace("{stream}", &self.stream)
+    }
 }
 
 impl fmt::Display for StreamKey {

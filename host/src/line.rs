@@ -432,6 +432,9 @@ impl Line {
 
     /// Shows whoever watches what goes where.
     fn show(&self, batch: &Batch, routed: &[Option<route::Routed>]) {
+        if !self.window.is_watched() {
+            return;
+        }
         self.window.show(&Point::Sinks, batch);
         for (sink, routed) in self.meters.sinks.all().iter().zip(routed) {
             let routed = routed.as_ref().map(|routed| &routed.batch);

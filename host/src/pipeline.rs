@@ -51,8 +51,8 @@ use crate::sink::{Outlet, Way};
 use crate::stage::Stage;
 use crate::stage::condition::Condition;
 use reload::Reloader;
-use source::SourceMaker;
-use stages::{Salts, make_stage};
+use source::{Findings, SourceMaker};
+use stages::{Salts, make_stages};
 use tenants::Tenants;
 use tenants::tally::Tally;
 pub use unresolved::check_offline;
@@ -181,31 +181,18 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
     let maker = SourceMaker::new(&config, runtime)
         .await
         .map_err(|error| vec![error])?;
-    let mut errors = config.source.broken.clone();
-    let mut warnings = Vec::new();
-    let mut sources = Vec::new();
-    for tenant in &config.source.tenants {
-        match maker.source(tenant) {
-            Ok(source) => {
-                let found = maker.check(&config, tenant, &source).await;
-                add(&mut errors, found.errors);
-                add(&mut warnings, found.warnings);
-                sources.push(source);
-            }
-            Err(error) => errors.push(error),
-        }
-    }
+    let (
+        sources,
+        Findings {
+            mut errors,
+            mut warnings,
+        },
+    ) = maker.sources(&config).await;
     if let (Some(directory), true) = (&config.source.directory, config.source.tenants.is_empty()) {
         let what = "the directory holds no tenant yet; nothing is fetched until it does";
         warnings.push(directory.place.error(what));
     }
-    let mut stages: Vec<Box<dyn Stage>> = Vec::new();
-    for stage in &config.stages {
-        match make_stage(stage, runtime, Salts::Read).await {
-            Ok(stage) => stages.push(stage),
-            Err(error) => errors.push(error.at(&stage.place)),
-        }
-    }
+    let stages = make_stages(&config, runtime, Salts::Read, &mut errors).await;
     let mut sinks = Vec::new();
     for sink in &config.sinks {
         match make_sink(sink, &config.http, runtime) {
@@ -246,15 +233,6 @@ fn settings(api: &ApiConfig, runtime: &Runtime) -> Result<Settings, Error> {
         token,
         place: api.place.clone(),
     })
-}
-
-/// What stands in `source.config` is wrong for every tenant; saying it once is enough.
-fn add(list: &mut Vec<Error>, found: Vec<Error>) {
-    for error in found {
-        if !list.contains(&error) {
-            list.push(error);
-        }
-    }
 }
 
 /// A sink whose client is not in this build.

@@ -17,6 +17,7 @@ pub mod script;
 pub mod user_agent;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use crate::event::{Batch, Event};
 pub(crate) use fields::is_field;
@@ -40,4 +41,35 @@ pub trait Stage: Send + Sync {
 
     /// Handles one batch. Must end: whatever cannot be handled is rejected, never held back.
     async fn apply(&self, batch: Batch) -> Staged;
+}
+
+/// Passes every event on, changed where `edit` says so; rejects what it cannot read.
+fn change(batch: Batch, edit: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, String>) -> Staged {
+    let mut staged = Staged::default();
+    staged.passed.reserve(batch.events.len());
+    for mut event in batch.events {
+        match edit(&event.body) {
+            Ok(changed) => {
+                if let Some(changed) = changed {
+                    event.body = Bytes::from(changed);
+                }
+                staged.passed.push(event);
+            }
+            Err(reason) => staged.rejected.push((event, reason)),
+        }
+    }
+    staged
+}
+
+/// Passes an event on where `passes` says so and drops it otherwise; rejects one about which nothing can be said.
+fn sift(events: Vec<Event>, mut passes: impl FnMut(&Event) -> Result<bool, String>) -> Staged {
+    let mut staged = Staged::default();
+    for event in events {
+        match passes(&event) {
+            Ok(true) => staged.passed.push(event),
+            Ok(false) => staged.dropped += 1,
+            Err(reason) => staged.rejected.push((event, reason)),
+        }
+    }
+    staged
 }

@@ -216,6 +216,11 @@ impl Window {
         (taps.count.load(Ordering::Relaxed) > 0).then_some((pipeline, taps))
     }
 
+    /// Whether anybody watches.
+    pub fn is_watched(&self) -> bool {
+        self.watched().is_some()
+    }
+
     /// Shows a batch to those who want to see it.
     pub fn show(&self, point: &Point, batch: &Batch) {
         if let Some((pipeline, taps)) = self.watched() {

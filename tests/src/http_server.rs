@@ -4,15 +4,10 @@
 //! It is strict: a request that a careful server would not take is a complaint, which its test finds at the end.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
-/// How often a listener looks whether it is stopped.
-const LOOK: Duration = Duration::from_millis(3);
+use crate::receiver::{Incoming, Receiver};
 
 /// A request as it came, its body unpacked.
 #[derive(Debug)]
@@ -46,16 +41,8 @@ impl Request {
     }
 }
 
-type Answerer = dyn Fn(Request) -> Response + Send + Sync;
-
 /// A listening server.
-pub struct HttpServer {
-    address: SocketAddr,
-    answer: Arc<Answerer>,
-    /// Counts stops: a connection of an earlier life is dead.
-    life: Arc<AtomicUsize>,
-    running: Mutex<Option<(Sender<()>, JoinHandle<()>)>>,
-}
+pub struct HttpServer(Receiver);
 
 impl HttpServer {
     /// Starts a server on a free port of the loopback.
@@ -63,20 +50,12 @@ impl HttpServer {
     /// # Panics
     /// When the machine has no port to give.
     pub fn start(answer: impl Fn(Request) -> Response + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a test may listen on loopback");
-        let server = Self {
-            address: listener.local_addr().expect("a listener has an address"),
-            answer: Arc::new(answer),
-            life: Arc::new(AtomicUsize::new(0)),
-            running: Mutex::new(None),
-        };
-        server.listen(listener);
-        server
+        Self(Receiver::start(move |incoming| serve(incoming, &answer)))
     }
 
     /// Its address, as a URL.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.0.address())
     }
 
     /// Stops it: connections break, new ones are refused.
@@ -84,13 +63,7 @@ impl HttpServer {
     /// # Panics
     /// When its thread has panicked.
     pub fn stop(&self) {
-        self.life.fetch_add(1, Ordering::SeqCst);
-        let running = self.running.lock().expect("nothing panics with this lock");
-        let mut running = running;
-        if let Some((stop, thread)) = running.take() {
-            drop(stop);
-            thread.join().expect("listening does not panic");
-        }
+        self.0.stop();
     }
 
     /// Starts it again after a stop, on the same port.
@@ -98,66 +71,27 @@ impl HttpServer {
     /// # Panics
     /// When somebody else has taken the port.
     pub fn start_again(&self) {
-        self.listen(TcpListener::bind(self.address).expect("the port is still ours"));
-    }
-
-    fn listen(&self, listener: TcpListener) {
-        listener
-            .set_nonblocking(true)
-            .expect("a listener can be made to return");
-        let (stop, stopped) = channel();
-        let (answer, life) = (self.answer.clone(), self.life.clone());
-        let thread = std::thread::spawn(move || accept(&listener, &stopped, &answer, &life));
-        let mut running = self.running.lock().expect("nothing panics with this lock");
-        *running = Some((stop, thread));
-    }
-}
-
-impl Drop for HttpServer {
-    fn drop(&mut self) {
-        self.stop();
-    }
-}
-
-fn accept(
-    listener: &TcpListener,
-    stopped: &Receiver<()>,
-    answer: &Arc<Answerer>,
-    life: &Arc<AtomicUsize>,
-) {
-    let ours = life.load(Ordering::SeqCst);
-    loop {
-        if let Ok((stream, _)) = listener.accept() {
-            let (answer, life) = (answer.clone(), life.clone());
-            std::thread::spawn(move || serve(&stream, &*answer, &life, ours));
-        } else if stopped.recv_timeout(LOOK) == Err(RecvTimeoutError::Disconnected) {
-            return;
-        }
+        self.0.start_again();
     }
 }
 
 /// Answers the requests of a connection until it ends.
-fn serve(stream: &TcpStream, answer: &Answerer, life: &AtomicUsize, ours: usize) {
-    if stream.set_nonblocking(false).is_err() {
-        return;
-    }
-    let _ = stream.set_nodelay(true);
-    let mut reader = BufReader::new(stream);
-    while let Some(request) = read(&mut reader) {
-        if life.load(Ordering::SeqCst) != ours {
+fn serve(incoming: Incoming, answer: &impl Fn(Request) -> Response) {
+    let mut connection = BufReader::new(incoming);
+    while let Some(request) = read(&mut connection) {
+        // A request that came whole before a stop was not read by whoever was killed.
+        if connection.get_ref().is_over() {
             return;
         }
         let Response::Answer(status, body) = answer(request) else {
             return;
         };
-        if life.load(Ordering::SeqCst) != ours {
-            return;
-        }
         let head = format!(
             "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
-        let mut writer = stream;
+        // Fails after a stop.
+        let writer = connection.get_mut();
         let sent = writer
             .write_all(head.as_bytes())
             .and_then(|()| writer.write_all(body.as_bytes()));
@@ -168,7 +102,7 @@ fn serve(stream: &TcpStream, answer: &Answerer, life: &AtomicUsize, ours: usize)
 }
 
 /// The next request; `None` at the end of the connection or of its sense.
-fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
+fn read(reader: &mut BufReader<Incoming>) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
     let mut words = line.split_whitespace();

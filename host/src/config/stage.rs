@@ -20,7 +20,7 @@ use super::source::{Grants, GrantsSection, PluginRef, check_grants, check_limits
 
 pub use condition::{Condition, ConditionSection};
 pub use edit::{DropSection, RenameSection, Sample, SampleSection};
-pub use redact::{PatternSection, Redact, RedactSection, RedactWith, WithSection};
+pub use redact::{Redact, RedactSection, RedactWith, WithSection};
 pub(in crate::config) use vrl::check_condition;
 pub use vrl::{OnErrorSection, Remap, RemapSection};
 

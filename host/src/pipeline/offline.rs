@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::stages::{Salts, make_stage};
+use super::stages::{Salts, make_conditions, make_stages};
 use super::{Runtime, source};
 use crate::config::{Config, TestInput};
 use crate::error::Error;
@@ -14,7 +14,6 @@ use crate::line::route::Routes;
 use crate::plugin::{Export, Plugin, PluginTransform, Transformed};
 use crate::sandbox::Limits;
 use crate::stage::Stage;
-use crate::stage::condition::Condition;
 use crate::stage::script::Runner;
 
 /// What events pass through between source and sinks.
@@ -67,20 +66,8 @@ impl Offline {
                 Err(error) => errors.push(error),
             }
         }
-        let mut stages = Vec::new();
-        for stage in &config.stages {
-            match make_stage(stage, runtime, Salts::StandIn).await {
-                Ok(made) => stages.push(made),
-                Err(error) => errors.push(error.at(&stage.place)),
-            }
-        }
-        let mut conditions = Vec::new();
-        for sink in &config.sinks {
-            match sink.when.as_ref().map(Condition::of).transpose() {
-                Ok(condition) => conditions.push(condition),
-                Err(error) => errors.push(error.at(&sink.place)),
-            }
-        }
+        let stages = make_stages(&config, runtime, Salts::StandIn, &mut errors).await;
+        let conditions = make_conditions(&config, &mut errors);
         if !errors.is_empty() {
             return Err(errors);
         }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::source::SourceMaker;
-use super::stages::{Salts, make_stage};
+use super::stages::{Salts, make_stages};
 use super::tenants::Tenants;
 use super::view::{About, View};
 use super::{Runtime, make_sink};
@@ -197,13 +197,8 @@ impl Reloader {
         if self.config.is_same(config, "stages") && !config.stages.iter().any(is_file) {
             return Ok(None);
         }
-        let (mut stages, mut errors) = (Vec::new(), Vec::new());
-        for stage in &config.stages {
-            match make_stage(stage, &self.runtime, Salts::Read).await {
-                Ok(stage) => stages.push(stage),
-                Err(error) => errors.push(error.at(&stage.place)),
-            }
-        }
+        let mut errors = Vec::new();
+        let stages = make_stages(config, &self.runtime, Salts::Read, &mut errors).await;
         if errors.is_empty() {
             Ok(Some(stages))
         } else {

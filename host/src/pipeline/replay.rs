@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::stages::{Salts, make_stage};
+use super::stages::{Salts, make_stages};
 use super::{Runtime, make_sink, open_ledger, read_plugin};
 use crate::capability::Grants;
 use crate::config::Config;
@@ -87,13 +87,9 @@ impl Replayer {
         runtime: &Runtime,
         options: Options,
     ) -> Result<Self, Vec<Error>> {
-        let (mut stages, mut errors) = (Vec::<Arc<dyn Stage>>::new(), Vec::new());
-        for stage in &config.stages {
-            match make_stage(stage, runtime, Salts::Read).await {
-                Ok(stage) => stages.push(stage.into()),
-                Err(error) => errors.push(error.at(&stage.place)),
-            }
-        }
+        let mut errors = Vec::new();
+        let stages = make_stages(&config, runtime, Salts::Read, &mut errors).await;
+        let stages: Vec<Arc<dyn Stage>> = stages.into_iter().map(Arc::from).collect();
         let named = options.sink.as_ref();
         if let Some(name) = named.filter(|name| !config.sinks.iter().any(|s| s.name == **name)) {
             let what = format!("the pipeline has no sink `{name}`");

@@ -83,6 +83,27 @@ impl SourceMaker {
         Ok(Arc::new(PluginSource::new(self.plugin.clone(), context)))
     }
 
+    /// The sources of all tenants that can have one, and what is wrong with or said about any of them.
+    pub async fn sources(&self, config: &Config) -> (Vec<Arc<PluginSource>>, Findings) {
+        let mut sources = Vec::new();
+        let mut all = Findings {
+            errors: config.source.broken.clone(),
+            warnings: Vec::new(),
+        };
+        for tenant in &config.source.tenants {
+            match self.source(tenant) {
+                Ok(source) => {
+                    let found = self.check(config, tenant, &source).await;
+                    add(&mut all.errors, found.errors);
+                    add(&mut all.warnings, found.warnings);
+                    sources.push(source);
+                }
+                Err(error) => all.errors.push(error),
+            }
+        }
+        (sources, all)
+    }
+
     /// Asks the plugin whether it can work with a tenant's config.
     pub async fn check(&self, config: &Config, tenant: &Tenant, source: &PluginSource) -> Findings {
         let mut findings = Findings::default();
@@ -107,6 +128,15 @@ impl SourceMaker {
             Err(error) => findings.errors.push(error.at(&tenant.place)),
         }
         findings
+    }
+}
+
+/// What stands in `source.config` is wrong for every tenant; saying it once is enough.
+fn add(list: &mut Vec<Error>, found: Vec<Error>) {
+    for error in found {
+        if !list.contains(&error) {
+            list.push(error);
+        }
     }
 }
 

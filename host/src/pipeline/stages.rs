@@ -1,7 +1,7 @@
 //! Builds the stages that a pipeline file describes.
 
 use crate::capability::Grants;
-use crate::config::{self, RedactWith, StageKind};
+use crate::config::{self, Config, RedactWith, StageKind};
 use crate::error::Error;
 use crate::plugin::{Export, Plugin, PluginTransform, TransformStage};
 use crate::sandbox::Limits;
@@ -29,8 +29,37 @@ pub(super) enum Salts {
     StandIn,
 }
 
+/// All stages; each that cannot be made leaves an error.
+pub(super) async fn make_stages(
+    config: &Config,
+    runtime: &Runtime,
+    salts: Salts,
+    errors: &mut Vec<Error>,
+) -> Vec<Box<dyn Stage>> {
+    let mut stages = Vec::new();
+    for stage in &config.stages {
+        match make_stage(stage, runtime, salts).await {
+            Ok(made) => stages.push(made),
+            Err(error) => errors.push(error.at(&stage.place)),
+        }
+    }
+    stages
+}
+
+/// The conditions of all sinks; each that cannot be made leaves an error.
+pub(super) fn make_conditions(config: &Config, errors: &mut Vec<Error>) -> Vec<Option<Condition>> {
+    let mut conditions = Vec::new();
+    for sink in &config.sinks {
+        match sink.when.as_ref().map(Condition::of).transpose() {
+            Ok(condition) => conditions.push(condition),
+            Err(error) => errors.push(error.at(&sink.place)),
+        }
+    }
+    conditions
+}
+
 /// A stage, with its plugin loaded and its secrets read.
-pub(super) async fn make_stage(
+async fn make_stage(
     stage: &config::Stage,
     runtime: &Runtime,
     salts: Salts,

@@ -202,9 +202,7 @@ fn chunks(tag: &str, compression: Compression, events: &[Outgoing]) -> Packed {
             refused.push((index, Fate::Refused(reason)));
             continue;
         }
-        let tag = tag.replace("{tenant}", &stream.tenant);
-        let tag = tag.replace("{stream}", &stream.stream);
-        let (indexes, entries) = tags.entry(tag).or_default();
+        let (indexes, entries) = tags.entry(stream.named_in(tag)).or_default();
         indexes.push(index);
         entries.append(&mut entry);
     }

@@ -85,12 +85,8 @@ impl RequestSink for LokiSink {
 
 /// The labels of a stream's lines, as JSON.
 fn labels(labels: &[(String, String)], stream: &StreamKey) -> String {
-    let filled = labels.iter().map(|(name, value)| {
-        let value = value
-            .replace("{tenant}", &stream.tenant)
-            .replace("{stream}", &stream.stream);
-        (name.clone(), Value::from(value))
-    });
+    let filled = labels.iter();
+    let filled = filled.map(|(name, value)| (name.clone(), Value::from(stream.named_in(value))));
     Value::Object(filled.collect()).to_string()
 }
 

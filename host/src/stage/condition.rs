@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::filter::FilterStage;
 use super::script::{Runner, Script};
-use super::{Stage, Staged};
+use super::{Stage, Staged, sift};
 use crate::config;
 use crate::error::Error;
 use crate::event::{Batch, Event, StreamKey};
@@ -67,15 +67,7 @@ impl Stage for ConditionStage {
     async fn apply(&self, batch: Batch) -> Staged {
         let Batch { stream, events, .. } = batch;
         let mut runner = Runner::default();
-        let mut staged = Staged::default();
-        for event in events {
-            match runner.holds(&self.0, &event, &stream) {
-                Ok(true) => staged.passed.push(event),
-                Ok(false) => staged.dropped += 1,
-                Err(reason) => staged.rejected.push((event, reason)),
-            }
-        }
-        staged
+        sift(events, |event| runner.holds(&self.0, event, &stream))
     }
 }
 

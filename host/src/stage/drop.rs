@@ -4,10 +4,9 @@
 //! empty one: whether it means something is not for this stage to say.
 
 use async_trait::async_trait;
-use bytes::Bytes;
 
 use super::fields::{Edits, find};
-use super::{Stage, Staged};
+use super::{Stage, Staged, change};
 use crate::event::Batch;
 
 /// The stage `drop`.
@@ -42,27 +41,6 @@ impl Stage for DropStage {
     async fn apply(&self, batch: Batch) -> Staged {
         change(batch, |body| self.apply_to(body))
     }
-}
-
-/// Passes every event on, changed where `edit` says so; rejects what it cannot read.
-pub(super) fn change(
-    batch: Batch,
-    edit: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, String>,
-) -> Staged {
-    let mut staged = Staged::default();
-    staged.passed.reserve(batch.events.len());
-    for mut event in batch.events {
-        match edit(&event.body) {
-            Ok(changed) => {
-                if let Some(changed) = changed {
-                    event.body = Bytes::from(changed);
-                }
-                staged.passed.push(event);
-            }
-            Err(reason) => staged.rejected.push((event, reason)),
-        }
-    }
-    staged
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Number, Value};
 
-use super::{Stage, Staged};
+use super::{Stage, Staged, sift};
 use crate::error::Error;
 use crate::event::Batch;
 
@@ -128,15 +128,7 @@ impl Stage for FilterStage {
     }
 
     async fn apply(&self, batch: Batch) -> Staged {
-        let mut staged = Staged::default();
-        for event in batch.events {
-            match self.keeps(&event.body) {
-                Ok(true) => staged.passed.push(event),
-                Ok(false) => staged.dropped += 1,
-                Err(reason) => staged.rejected.push((event, reason)),
-            }
-        }
-        staged
+        sift(batch.events, |event| self.keeps(&event.body))
     }
 }
 

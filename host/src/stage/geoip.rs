@@ -13,12 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use maxminddb::geoip2::{Asn, City};
 use serde_json::value::RawValue;
 
 use super::json::{self, Additions};
-use super::{Stage, Staged};
+use super::{Stage, Staged, change};
 use crate::clock::SharedClock;
 use crate::event::Batch;
 
@@ -73,23 +72,10 @@ impl Stage for GeoipStage {
 
     async fn apply(&self, batch: Batch) -> Staged {
         let databases = self.current().await;
-        let mut staged = Staged::default();
-        staged.passed.reserve(batch.events.len());
-        for mut event in batch.events {
-            match databases.enrich(&event.body) {
-                Ok(added) => {
-                    if let Some(added) = added {
-                        event.body = Bytes::from(added);
-                    }
-                    staged.passed.push(event);
-                }
-                Err(error) => {
-                    let reason = format!("the event is not a JSON object: {error}");
-                    staged.rejected.push((event, reason));
-                }
-            }
-        }
-        staged
+        change(batch, |body| {
+            let added = databases.enrich(body);
+            added.map_err(|error| format!("the event is not a JSON object: {error}"))
+        })
     }
 }
 

@@ -15,9 +15,8 @@ use ring::hmac;
 use serde::de::IgnoredAny;
 
 use self::pattern::Pattern;
-use super::drop::change;
 use super::fields::{Edits, find, text, unescape};
-use super::{Stage, Staged};
+use super::{Stage, Staged, change};
 use crate::event::Batch;
 use crate::secret::Secret;
 

@@ -9,9 +9,8 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 
-use super::drop::change;
 use super::fields::{Edits, Member, Object, find, inside, members_at, text};
-use super::{Stage, Staged};
+use super::{Stage, Staged, change};
 use crate::event::Batch;
 
 /// The stage `rename`.

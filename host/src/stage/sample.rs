@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::condition::Condition;
 use super::fields::{find, text, unescape};
 use super::script::Runner;
-use super::{Stage, Staged};
+use super::{Stage, Staged, sift};
 use crate::event::{Batch, Event};
 
 /// The stage `sample`.
@@ -81,20 +81,14 @@ impl Stage for SampleStage {
 
     async fn apply(&self, batch: Batch) -> Staged {
         let Batch { stream, events, .. } = batch;
-        let mut staged = Staged::default();
         let mut runner = Runner::default();
-        for event in events {
+        sift(events, |event| {
             let excluded = match &self.exclude {
-                Some(condition) => condition.holds(&mut runner, &event, &stream),
-                None => Ok(false),
+                Some(condition) => condition.holds(&mut runner, event, &stream)?,
+                None => false,
             };
-            match excluded.and_then(|excluded| Ok(excluded || self.chosen(&event)?)) {
-                Ok(true) => staged.passed.push(event),
-                Ok(false) => staged.dropped += 1,
-                Err(reason) => staged.rejected.push((event, reason)),
-            }
-        }
-        staged
+            Ok(excluded || self.chosen(event)?)
+        })
     }
 }
 

@@ -10,14 +10,13 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use lru::LruCache;
 use memchr::memmem;
 use serde_json::value::RawValue;
 use ua_parser::{Extractor, Regexes, os, user_agent};
 
 use super::json::{self, Additions};
-use super::{Stage, Staged};
+use super::{Stage, Staged, change};
 use crate::event::Batch;
 
 /// How many user agents are remembered: more than the applications and browser versions a large
@@ -222,28 +221,16 @@ impl Stage for UserAgentStage {
     }
 
     async fn apply(&self, batch: Batch) -> Staged {
-        let mut staged = Staged::default();
-        staged.passed.reserve(batch.events.len());
-        for mut event in batch.events {
-            match self.0.read(&event.body) {
-                Ok(added) => {
-                    if let Some(added) = added {
-                        event.body = Bytes::from(added);
-                    }
-                    staged.passed.push(event);
-                }
-                Err(error) => {
-                    let reason = format!("the event is not a JSON object: {error}");
-                    staged.rejected.push((event, reason));
-                }
-            }
-        }
-        staged
+        change(batch, |body| {
+            let added = self.0.read(body);
+            added.map_err(|error| format!("the event is not a JSON object: {error}"))
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use serde_json::{Value, json};
 
     use super::*;

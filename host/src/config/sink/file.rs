@@ -39,7 +39,8 @@ pub struct FileSection {
     /// How the file is packed. Each write is a gzip member of its own, which every reader of gzip joins.
     #[serde(default)]
     pub compression: Compression,
-    /// Only events that match go here: a map of field to value or list of values, as for `filter`.
+    /// Only events that match go here: a map of field to value or list of values, or a condition in VRL, as for
+    /// `filter`.
     #[schemars(extend("examples" = [{ "event.kind": "alert" }]))]
     pub when: When,
 }

@@ -61,7 +61,8 @@ pub struct RedisSection {
     /// does not fit into its queue.
     #[schemars(extend("default" = true))]
     pub acknowledgements: Option<bool>,
-    /// Only events that match go here: a map of field to value or list of values, as for `filter`.
+    /// Only events that match go here: a map of field to value or list of values, or a condition in VRL, as for
+    /// `filter`.
     #[schemars(extend("examples" = [{ "event.kind": "alert" }]))]
     pub when: When,
 }

@@ -54,7 +54,8 @@ pub struct S3Section {
     pub request: Part<S3RequestSection>,
     /// How the server is trusted.
     pub tls: Option<Part<TlsSection>>,
-    /// Only events that match go here: a map of field to value or list of values, as for `filter`.
+    /// Only events that match go here: a map of field to value or list of values, or a condition in VRL, as for
+    /// `filter`.
     #[schemars(extend("examples" = [{ "event.kind": "alert" }]))]
     pub when: When,
 }

@@ -27,7 +27,7 @@ pub struct RedactSection {
     /// `us_social_security_number`, or `{ regex: EXPRESSION }`. Where in doubt they find too much.
     #[schemars(extend("examples" = [["email", { "regex": "EMP-[0-9]{6}" }]]))]
     #[serde(default)]
-    pub patterns: Vec<PatternSection>,
+    pub patterns: Vec<Kind>,
     /// What stands in the place of what is hidden.
     #[serde(default)]
     pub with: WithSection,
@@ -48,41 +48,6 @@ pub enum WithSection {
     Hash,
     /// Nothing: a field is taken out, what fits a pattern is cut out.
     Drop,
-}
-
-/// What to look for in texts.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(rename = "pattern", inline)]
-pub enum PatternSection {
-    /// E-mail addresses and user principal names.
-    Email,
-    /// IPv4 addresses.
-    Ipv4,
-    /// IPv6 addresses.
-    Ipv6,
-    /// GUIDs.
-    Guid,
-    /// Numbers of payment cards with a right check digit.
-    CreditCard,
-    /// Social security numbers of the United States.
-    UsSocialSecurityNumber,
-    /// What a regular expression of the crate `regex` finds.
-    Regex(String),
-}
-
-impl From<&PatternSection> for Kind {
-    fn from(section: &PatternSection) -> Self {
-        match section {
-            PatternSection::Email => Self::Email,
-            PatternSection::Ipv4 => Self::Ipv4,
-            PatternSection::Ipv6 => Self::Ipv6,
-            PatternSection::Guid => Self::Guid,
-            PatternSection::CreditCard => Self::CreditCard,
-            PatternSection::UsSocialSecurityNumber => Self::UsSocialSecurityNumber,
-            PatternSection::Regex(expression) => Self::Regex(expression.clone()),
-        }
-    }
 }
 
 /// Hides what must not leave, checked.
@@ -116,8 +81,7 @@ impl RedactSection {
         for (index, field) in self.fields.iter().enumerate() {
             check_field(scope, &at.key("fields").index(index), field);
         }
-        let patterns: Vec<Kind> = self.patterns.iter().map(Kind::from).collect();
-        for (index, kind) in patterns.iter().enumerate() {
+        for (index, kind) in self.patterns.iter().enumerate() {
             if let (Err(why), Kind::Regex(expression)) = (Pattern::new(kind), kind) {
                 let what = format!("`{expression}` cannot be used: {why}");
                 let help = "see the syntax at https://docs.rs/regex; quote it with ' in YAML";
@@ -147,7 +111,7 @@ impl RedactSection {
         };
         Some(StageKind::Redact(Redact {
             fields: self.fields.clone(),
-            patterns,
+            patterns: self.patterns.clone(),
             with,
         }))
     }

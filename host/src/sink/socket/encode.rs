@@ -9,7 +9,6 @@ use chrono::{DateTime, SecondsFormat};
 
 use super::gelf;
 use crate::config::sink::socket::{Encoding, Socket};
-use crate::event::StreamKey;
 use crate::sink::request::Outgoing;
 
 /// Writes messages as one sink wants them.
@@ -64,15 +63,17 @@ impl Encoder {
         let body = &event.body[..];
         match &self.encoding {
             Encoding::Json => Ok(body.to_vec()),
-            Encoding::Gelf { host, level, .. } => gelf::message(&fill(host, stream), *level, event)
-                .map_err(|error| format!("the event is not a JSON object: {error}")),
+            Encoding::Gelf { host, level, .. } => {
+                gelf::message(&stream.named_in(host), *level, event)
+                    .map_err(|error| format!("the event is not a JSON object: {error}"))
+            }
             Encoding::Syslog {
                 priority,
                 host,
                 app_name,
                 structured_data,
             } => {
-                let host = header(&fill(host, stream), 255);
+                let host = header(&stream.named_in(host), 255);
                 let stream_name = header(&stream.stream, 32);
                 let mut message = Vec::with_capacity(body.len() + 200);
                 let time = timestamp(event.time_ms);
@@ -105,7 +106,7 @@ impl Encoder {
                 integration,
             } => {
                 // A colon would end the location.
-                let location = header(&fill(location, stream), 255).replace(':', "_");
+                let location = header(&stream.named_in(location), 255).replace(':', "_");
                 let mut message = Vec::with_capacity(body.len() + 128);
                 let _ = write!(message, "1:{location}:");
                 match integration {
@@ -135,12 +136,6 @@ impl Encoder {
         }
         message
     }
-}
-
-fn fill(template: &str, stream: &StreamKey) -> String {
-    template
-        .replace("{tenant}", &stream.tenant)
-        .replace("{stream}", &stream.stream)
 }
 
 /// Text as it may stand in a header: visible ASCII, so long at most, `-` for nothing.
@@ -185,7 +180,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::event::{Event, Identity};
+    use crate::event::{Event, Identity, StreamKey};
 
     fn outgoing(body: &str) -> Outgoing {
         Outgoing {

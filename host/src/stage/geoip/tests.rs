@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use self::mmdb::database;

@@ -6,23 +6,27 @@ use std::net::Ipv6Addr;
 use std::ops::Range;
 
 use regex::Regex;
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-/// What to look for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What to look for in texts.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "pattern", inline)]
 pub enum Kind {
-    /// An e-mail address or user principal name.
+    /// E-mail addresses and user principal names.
     Email,
-    /// An IPv4 address.
+    /// IPv4 addresses.
     Ipv4,
-    /// An IPv6 address.
+    /// IPv6 addresses.
     Ipv6,
-    /// A GUID.
+    /// GUIDs.
     Guid,
-    /// The number of a payment card, with a right check digit.
+    /// Numbers of payment cards with a right check digit.
     CreditCard,
-    /// A social security number of the United States, with its dashes.
+    /// Social security numbers of the United States.
     UsSocialSecurityNumber,
-    /// What a regular expression finds.
+    /// What a regular expression of the crate `regex` finds.
     Regex(String),
 }
 
