@@ -88,6 +88,13 @@ pub struct Found {
     pub gaps: Vec<Loss>,
 }
 
+impl Found {
+    /// Whether it only keeps state and asks to be called again: nothing has been listed by that.
+    fn is_only_state(&self) -> bool {
+        self.splits.is_empty() && self.watermark_ms.is_none() && self.next_ms.is_none()
+    }
+}
+
 /// How events of one stream fared, added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

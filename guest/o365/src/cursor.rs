@@ -18,6 +18,9 @@ pub const KEY: &str = "cursor";
 const VERSION: u32 = 1;
 /// A window with an element that could not be read is listed again after this time.
 const HELD_RETRY: i64 = 10 * MINUTE;
+/// A first start begins this much behind the oldest content that can be asked for: a first listing
+/// that has to wait its turn, with a thousand tenants' beside it, finds nothing aged out.
+pub const FIRST_MARGIN: i64 = 10 * MINUTE;
 /// A window that is too large is cut into so many parts: a day becomes stretches of three hours.
 const PARTS: i64 = 8;
 /// A pass that lies further ahead than this was timed by a clock that has gone back since.
@@ -79,35 +82,49 @@ pub struct Cursor {
     /// What is known of the subscription.
     #[serde(default)]
     pub subscribed: Subscribed,
-    /// Whether anything has been listed; before that, nothing has been begun that could be lost.
+    /// Whether the subscription was seen enabled, or anything listed. What ages out before there
+    /// is a subscription is no loss.
     #[serde(default)]
     pub begun: bool,
 }
 
 impl Cursor {
-    /// The cursor of a first start.
-    pub fn begin(now: Timestamp, config: &Config) -> (Self, Vec<Gap>) {
-        let oldest = ceil(now - config.lookback.min(RETENTION), MINUTE);
-        let start = config
-            .since
-            .map_or(oldest, |since| since.max(ceil(now - RETENTION, MINUTE)));
-        let mut gaps = Vec::new();
-        if let Some(since) = config.since.filter(|since| *since < start) {
-            gaps.push(gap(
-                since,
-                start,
-                "older than the seven days that the service keeps",
-            ));
-        }
-        let cursor = Self {
+    /// The cursor of a first start. What lies between `since` and the oldest content is declared
+    /// by the first [`Self::advance`].
+    pub fn begin(now: Timestamp, config: &Config) -> Self {
+        let oldest = now - config.lookback.min(RETENTION - FIRST_MARGIN);
+        let start = config.since.unwrap_or_else(|| ceil(oldest, MINUTE));
+        Self {
             next: start,
             windows: Vec::new(),
             watermark: start,
             skew: 0,
             subscribed: Subscribed::default(),
             begun: false,
-        };
-        (cursor, gaps)
+        }
+    }
+
+    /// Corrects the beginning of a cursor that has listed nothing by how wrong the clock was that
+    /// chose it; where a first start would begin earlier still, the clock has gone back since.
+    pub fn correct(&mut self, now: Timestamp, skew: i64, config: &Config) {
+        if self.windows.is_empty() {
+            let fresh = Self::begin(now, config).next;
+            let chosen = floor(self.next + skew, MINUTE).min(fresh);
+            self.next = config.since.unwrap_or(chosen);
+            self.watermark = self.next;
+        }
+        self.skew = skew;
+    }
+
+    /// Keeps the beginning of a cursor that waits for its subscription within reach. Without one
+    /// there is no content, so what ages out meanwhile is no loss.
+    pub fn wait(&mut self, now: Timestamp, config: &Config) {
+        let begun = self.windows.first().map_or(self.next, |first| first.start);
+        let oldest = ceil(now - (RETENTION - FIRST_MARGIN), MINUTE);
+        let start = begun.min(Self::begin(now, config).next).max(oldest);
+        self.windows.clear();
+        self.next = config.since.unwrap_or(start);
+        self.watermark = self.next;
     }
 
     /// Reads a stored cursor; says why when it cannot be used.

@@ -47,23 +47,41 @@ pub fn discover(
         return Err(Failure::Misconfigured(reason));
     }
     match load(world, stream) {
-        Some(cursor) => go_on(world, &config, stream, limits, cursor),
-        None => begin(world, &config, stream, limits),
+        Some(cursor) if cursor.begun || cursor.subscribed.announced.is_some() => {
+            go_on(world, &config, stream, limits, cursor)
+        }
+        Some(cursor) => list_first(world, &config, stream, limits, cursor),
+        None => begin(world, &config),
     }
 }
 
-/// The first call, or the first behind a damaged cursor.
+/// The first call, or the first behind a damaged cursor: commits where listing begins, before
+/// anything is asked for. From here on what ages out is missed by somebody, however long it takes
+/// until a listing succeeds, and whoever goes away meanwhile finds out by how much.
+fn begin(world: &mut World<'_>, config: &Config) -> Result<Discovery, Failure> {
+    let cursor = Cursor::begin(world.clock.now(), config);
+    let discovery = commit(world, &cursor, Vec::new(), Vec::new(), Next::Again)?;
+    // Nothing is listed yet, and where it begins may move while nobody knows whose clock is right.
+    Ok(Discovery {
+        watermark: None,
+        ..discovery
+    })
+}
+
+/// The first listing.
 ///
 /// The subscriptions are asked for together with the windows: in the usual case, they are enabled
 /// and the clocks agree, the windows are listed by the time we know.
-fn begin(
+fn list_first(
     world: &mut World<'_>,
     config: &Config,
     stream: &str,
     limits: Limits,
+    stored: Cursor,
 ) -> Result<Discovery, Failure> {
-    let (mut cursor, mut gaps) = Cursor::begin(world.clock.now(), config);
-    gaps.extend(cursor.advance(world.clock.now(), config));
+    let mut cursor = stored.clone();
+    cursor.correct(world.clock.now(), 0, config);
+    let mut gaps = cursor.advance(world.clock.now(), config);
     let request = Api::new(config).subscriptions();
     let mut walked = list(world, config, stream, limits, &cursor, Some(&request));
     let survey = match walked.along.take() {
@@ -78,23 +96,21 @@ fn begin(
     let now = world.clock.now() + skew;
     if skew != 0 {
         // Cut by the wrong clock: again, by the right one.
-        (cursor, gaps) = Cursor::begin(now, config);
-        cursor.skew = skew;
+        cursor = stored;
+        cursor.correct(now, skew, config);
     }
     let known = &mut cursor.subscribed;
-    match subscription::ensure(world, config, stream, &survey, known, now)? {
-        Found::Announced => commit(world, &cursor, Vec::new(), Vec::new(), Next::Again),
-        Found::Enabled if skew != 0 => {
-            gaps.extend(cursor.advance(now, config));
-            let walked = list(world, config, stream, limits, &cursor, None);
-            report_gaps(world, stream, &gaps);
-            conclude(world, config, stream, cursor, gaps, walked, true)
-        }
-        Found::Enabled => {
-            report_gaps(world, stream, &gaps);
-            conclude(world, config, stream, cursor, gaps, walked, true)
-        }
+    if subscription::ensure(world, config, stream, &survey, known, now)? == Found::Announced {
+        cursor.wait(now, config);
+        return commit(world, &cursor, Vec::new(), Vec::new(), Next::Again);
     }
+    cursor.begun = true;
+    if skew != 0 {
+        gaps = cursor.advance(now, config);
+        walked = list(world, config, stream, limits, &cursor, None);
+    }
+    report_gaps(world, stream, &gaps);
+    conclude(world, config, stream, cursor, gaps, walked, true)
 }
 
 /// Every other call.
@@ -106,7 +122,6 @@ fn go_on(
     mut cursor: Cursor,
 ) -> Result<Discovery, Failure> {
     let now = world.clock.now() + cursor.skew;
-    let mut gaps = rebegin(&mut cursor, now, config);
     let surveyed =
         subscription::survey_due(&cursor.subscribed, now, config) || cursor.would_lose(now, config);
     if surveyed {
@@ -114,30 +129,21 @@ fn go_on(
         let survey = subscription::survey(world, config)?;
         cursor.skew = reconcile(world, survey.skew);
         let now = world.clock.now() + cursor.skew;
-        gaps = rebegin(&mut cursor, now, config);
         let known = &mut cursor.subscribed;
         let found = subscription::ensure(world, config, stream, &survey, known, now)?;
+        if cursor.subscribed.checked.is_some() {
+            cursor.begun = true;
+        } else if !cursor.begun {
+            cursor.wait(now, config);
+        }
         if found == Found::Announced {
             return commit(world, &cursor, Vec::new(), Vec::new(), Next::Again);
         }
     }
-    gaps.extend(cursor.advance(world.clock.now() + cursor.skew, config));
+    let gaps = cursor.advance(world.clock.now() + cursor.skew, config);
     report_gaps(world, stream, &gaps);
     let walked = list(world, config, stream, limits, &cursor, None);
     conclude(world, config, stream, cursor, gaps, walked, surveyed)
-}
-
-/// Moves the beginning of a cursor that has only waited for its subscription: what ages out
-/// before the first listing was never begun, so it is no loss.
-fn rebegin(cursor: &mut Cursor, now: Timestamp, config: &Config) -> Vec<Gap> {
-    if cursor.begun {
-        return Vec::new();
-    }
-    let (fresh, gaps) = Cursor::begin(now, config);
-    let waited = std::mem::replace(cursor, fresh);
-    cursor.subscribed = waited.subscribed;
-    cursor.skew = waited.skew;
-    gaps
 }
 
 /// Lists the windows that are due.
@@ -190,10 +196,9 @@ fn conclude(
     }
     let mut splits = Vec::new();
     let mut seen = BTreeSet::new();
-    let begun = cursor.begun;
     cursor.begun |= !walked.passes.is_empty();
     for pass in walked.passes {
-        let lost = cursor.listed(&pass, config).filter(|_| begun);
+        let lost = cursor.listed(&pass, config);
         report_gaps(world, stream, lost.as_slice());
         gaps.extend(lost);
         for split in pass.splits {

@@ -31,8 +31,9 @@ const RESTARTS: u32 = 2;
 const PAUSE_MS: u64 = 100;
 /// Longest pause inside a call: what takes longer is the host's to wait for.
 const LONGEST_PAUSE_MS: u64 = 5_000;
-/// No new window is begun when the call must end within this time.
-const LAST_LAUNCH: i64 = 30_000;
+/// No request is sent when the call must end within this time and twice the longest that an answer
+/// took: it may wait for its turn in a small budget, and a call that is cut off has listed nothing.
+const LAST_SEND: i64 = 30_000;
 
 /// Most bytes of an answer that is kept: the list of subscriptions has a few hundred.
 const KEPT_BYTES: usize = 1 << 20;
@@ -123,6 +124,9 @@ pub fn walk(
         skew,
         active: Vec::new(),
         done: Vec::new(),
+        deadline: limits.deadline,
+        longest: 0,
+        late: None,
         walked: Walked::default(),
     };
     walker.run(wanted, limits, along);
@@ -185,12 +189,19 @@ struct Walker<'a, 'w> {
     active: Vec<Active>,
     /// Complete passes with their place in the order asked for.
     done: Vec<(usize, Pass)>,
+    /// When the call must have ended.
+    deadline: Timestamp,
+    /// The longest that an answer took.
+    longest: i64,
+    /// The most urgent window that was given up for want of time.
+    late: Option<(usize, Timestamp, Timestamp)>,
     walked: Walked,
 }
 
 /// A window that is being listed.
 struct Active {
     ticket: u64,
+    sent: Timestamp,
     order: usize,
     url: Url,
     pass: Pass,
@@ -252,6 +263,8 @@ impl Walker<'_, '_> {
                 continue;
             };
             let active = self.active.swap_remove(place);
+            let took = self.world.clock.now().saturating_sub(active.sent);
+            self.longest = self.longest.max(took);
             self.answered(active, answer);
             self.shed(limits);
         }
@@ -260,7 +273,6 @@ impl Walker<'_, '_> {
 
     /// Whether another window may begin.
     fn room(&self, limits: Limits) -> bool {
-        let time_left = limits.deadline.saturating_sub(self.world.clock.now());
         let fatal = self
             .walked
             .trouble
@@ -271,7 +283,27 @@ impl Walker<'_, '_> {
         }
         // The first one always: a call that does nothing would be repeated for ever.
         let first = self.active.is_empty() && self.done.is_empty();
-        first || (time_left > LAST_LAUNCH && self.found() < limits.splits as usize)
+        first || (self.has_time() && self.found() < limits.splits as usize)
+    }
+
+    /// Whether an answer to a request that is sent now will come before the call must end.
+    fn has_time(&self) -> bool {
+        let now = self.world.clock.now();
+        let waiting = self.active.iter().map(|active| now - active.sent).max();
+        let longest = self.longest.max(waiting.unwrap_or(0));
+        self.deadline.saturating_sub(now) > LAST_SEND + 2 * longest
+    }
+
+    /// Gives a window up for want of time. One that is alone has to go on, unless it can be divided.
+    fn give_up(&mut self, active: Active) -> Option<Active> {
+        let Pass { start, end, .. } = active.pass;
+        if self.done.is_empty() && self.active.is_empty() && end - start <= MINUTE {
+            return Some(active);
+        }
+        let late = (active.order, start, end);
+        self.late = Some(self.late.map_or(late, |earlier| earlier.min(late)));
+        self.walked.left = true;
+        None
     }
 
     fn launch(&mut self, order: usize, start: Timestamp, end: Timestamp) {
@@ -291,6 +323,7 @@ impl Walker<'_, '_> {
         let seen = BTreeSet::new();
         let active = Active {
             ticket: 0,
+            sent: 0,
             order,
             url,
             pass,
@@ -326,10 +359,18 @@ impl Walker<'_, '_> {
     }
 
     fn send(&mut self, mut active: Active) {
+        // Its first page's request is bounded by whoever begins it.
+        if (active.pages > 0 || active.tries > 0) && !self.has_time() {
+            match self.give_up(active) {
+                Some(alone) => active = alone,
+                None => return,
+            }
+        }
         let request = Request {
             method: Method::Get,
             url: active.url.clone(),
         };
+        active.sent = self.world.clock.now();
         active.ticket = self.world.http.send(&request);
         self.active.push(active);
     }
@@ -516,6 +557,15 @@ impl Walker<'_, '_> {
             self.walked.passes.push(pass);
         }
         self.walked.left |= self.walked.passes.len() < wanted;
+        // Not even one: parts of it will fit.
+        let late = self.late.filter(|(_, start, end)| end - start > MINUTE);
+        let trouble = self.walked.trouble.as_ref();
+        if let Some((_, start, end)) = late
+            && self.walked.passes.is_empty()
+            && trouble.is_none_or(Trouble::is_of_one_window)
+        {
+            self.walked.trouble = Some(Trouble::TooLarge { start, end });
+        }
         self.walked
     }
 }

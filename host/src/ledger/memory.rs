@@ -248,7 +248,7 @@ impl Ledger for MemoryLedger {
         let mut inner = self.lock();
         let mut order = inner.found;
         let kept = inner.streams.entry(stream.clone()).or_default();
-        let mut new = 0;
+        let (mut new, lists) = (0, !found.is_only_state());
         for split in found.splits {
             order += 1;
             new += u64::from(kept.find(split, order, now_ms));
@@ -263,9 +263,11 @@ impl Ledger for MemoryLedger {
             kept.watermark_ms = found.watermark_ms;
             kept.advanced_ms = Some(now_ms);
         }
-        kept.listed_ms = Some(now_ms);
-        kept.next_ms = found.next_ms;
-        kept.trouble = None;
+        if lists {
+            kept.listed_ms = Some(now_ms);
+            kept.next_ms = found.next_ms;
+            kept.trouble = None;
+        }
         inner.found = order;
         for gap in found.gaps {
             inner.declare(Loss {

@@ -1,5 +1,6 @@
 //! Listing against a small model of the service: what is there must be found or declared lost.
 
+mod beginning;
 mod chance;
 mod model;
 mod subscriptions;
@@ -19,6 +20,7 @@ fn a_cold_start_lists_seven_days_in_one_call() {
     }
     office.page = 1_000;
     let mut run = Run::new("");
+    run.begin(&mut office);
     run.discover(&mut office, false).expect("listed");
     assert_eq!(run.found.len(), 166);
     assert!(
@@ -72,6 +74,7 @@ fn a_window_that_ages_out_while_it_waits_is_cut_when_it_is_sent() {
     let oldest = NOW - config::RETENTION;
     office.blob(oldest + 2 * HOUR, 0);
     let mut run = Run::new("");
+    run.begin(&mut office);
     // The oldest window is answered last, an hour later: it was computed on the right side of the edge.
     run.fake.clock.latency.set(2 * MINUTE);
     run.discover(&mut office, false).expect("listed");
@@ -236,6 +239,12 @@ fn listing(mut answer: impl FnMut(u32, &Request) -> Answer) -> (Fake, Result<Dis
     let mut fake = Fake::new();
     let mut pages = 0;
     let config = config(r#""lookback":"30m""#);
+    let begun = fake.call(
+        |_, _| unreachable!("nothing is asked for yet"),
+        |world| discover(world, &config, STREAM, limits()),
+    );
+    assert!(begun.is_ok(), "{begun:?}");
+    fake.state.commit();
     let result = fake.call(
         |request, _| {
             if request.url.path.contains("/subscriptions/list") {
@@ -387,7 +396,7 @@ fn refusals_of_a_listing_become_failures() {
             result.as_ref().is_err_and(expected),
             "{status} {body}: {result:?}"
         );
-        assert!(fake.state.committed.is_empty());
+        assert!(fake.state.staged.is_empty());
     };
     let error = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
     check(401, &error("AF10001"), |failure| {
@@ -478,4 +487,39 @@ fn a_window_too_large_for_one_call_is_divided() {
         .iter()
         .filter(|(s, e, _)| *s >= start && *e <= start + DAY);
     assert!(parts.count() >= 8, "{:?}", office.listed.len());
+}
+
+#[test]
+fn a_call_ends_in_time_however_slow_answers_are() {
+    let mut office = Office::new();
+    for hours in 1..60 {
+        office.blob(NOW - hours * HOUR, 0);
+    }
+    office.page = 2;
+    let mut fake = Fake::new();
+    fake.clock.latency.set(10_000);
+    let config = config(r#""lookback":"60h""#);
+    let mut found = BTreeSet::new();
+    for calls in 0.. {
+        // Less than one window's pages take in turn with the others'.
+        let deadline = fake.clock.now.get() + 5 * MINUTE;
+        let limits = Limits {
+            deadline,
+            ..limits()
+        };
+        let discovery = fake
+            .call(
+                |request, now| office.answer(request, now),
+                |world| discover(world, &config, STREAM, limits),
+            )
+            .expect("listed");
+        fake.state.commit();
+        assert!(fake.clock.now.get() < deadline, "it would be cut off");
+        found.extend(discovery.splits.into_iter().map(|split| split.id));
+        if discovery.next != Next::Again {
+            break;
+        }
+        assert!(calls < 50, "no end");
+    }
+    assert_eq!(found.len(), office.blobs.len());
 }

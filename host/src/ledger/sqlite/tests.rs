@@ -140,6 +140,26 @@ async fn a_discovery_is_committed_with_its_state_and_twice_does_nothing() {
 }
 
 #[tokio::test]
+async fn a_call_that_only_keeps_state_lists_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let ledger = open(&directory);
+    let trouble = Trouble {
+        kind: "failing".into(),
+        reason: "no answer".into(),
+        since_ms: 40,
+    };
+    ledger.troubled(&stream(), trouble).await.unwrap();
+    let begun = Found {
+        state: [("cursor".into(), Some(b"1".to_vec()))].into(),
+        ..Found::default()
+    };
+    ledger.discovered(&stream(), begun, 50).await.unwrap();
+    let status = ledger.status(&stream()).await.unwrap();
+    assert_eq!((status.listed_ms, status.trouble.is_some()), (None, true));
+    assert_eq!(ledger.state(&stream()).await.unwrap()["cursor"], b"1");
+}
+
+#[tokio::test]
 async fn takes_the_urgent_first_then_newest_and_oldest_in_turn() {
     let directory = tempfile::tempdir().unwrap();
     let ledger = open(&directory);

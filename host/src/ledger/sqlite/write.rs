@@ -70,11 +70,13 @@ pub(super) fn discovered(
         )?
         .execute((stream, watermark_ms, now_ms))?;
     }
-    db.prepare_cached(
-        "UPDATE stream SET listed_ms = ?2, next_ms = ?3, trouble_kind = '', trouble = ''
-         WHERE id = ?1",
-    )?
-    .execute((stream, now_ms, found.next_ms))?;
+    if !found.is_only_state() {
+        db.prepare_cached(
+            "UPDATE stream SET listed_ms = ?2, next_ms = ?3, trouble_kind = '', trouble = ''
+             WHERE id = ?1",
+        )?
+        .execute((stream, now_ms, found.next_ms))?;
+    }
     for gap in found.gaps {
         declare(
             db,

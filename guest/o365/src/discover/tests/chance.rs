@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::model::{Office, Run};
 use super::*;
+use crate::cursor::FIRST_MARGIN;
 use crate::time::DAY;
 
 /// What happens between two calls.
@@ -76,7 +77,7 @@ proptest! {
         run.settle(&mut office);
         let now = run.now();
         run.live(&mut office, 3 * HOUR);
-        let oldest = run.began.expect("settled") - config::RETENTION + MINUTE;
+        let oldest = run.began.expect("settled") - config::RETENTION + FIRST_MARGIN + MINUTE;
         let owed = oldest..now - HOUR;
         for blob in office.blobs.iter().filter(|blob| owed.contains(&blob.created)) {
             prop_assert!(

@@ -243,11 +243,18 @@ impl Run {
             *self.found.entry(split.id).or_default() += 1;
         }
         self.gaps.extend(discovery.gaps);
-        let watermark = discovery.watermark.expect("always known");
-        assert!(watermark >= self.watermark, "the watermark went back");
-        self.watermark = watermark;
+        if let Some(watermark) = discovery.watermark {
+            assert!(watermark >= self.watermark, "the watermark went back");
+            self.watermark = watermark;
+        }
         self.next = discovery.next;
         Ok(())
+    }
+
+    /// The first call, which commits where listing begins and asks for nothing.
+    pub(super) fn begin(&mut self, office: &mut Office) {
+        self.discover(office, false).expect("begun");
+        assert_eq!((self.next, self.fake.sent.len()), (Next::Again, 0));
     }
 
     /// Calls until everything listable now is listed.

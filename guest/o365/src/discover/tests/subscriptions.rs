@@ -10,6 +10,7 @@ fn a_missing_subscription_is_started_once() {
     office.enabled = false;
     office.blob(NOW - HOUR, 0);
     let mut run = Run::new("");
+    run.begin(&mut office);
     run.discover(&mut office, false).expect("announced");
     assert_eq!((run.next, office.starts.len()), (Next::Again, 0));
     // Crashes behind the start: the listing shows that it worked.
@@ -78,6 +79,8 @@ fn waiting_for_the_subscription_is_no_loss() {
     let mut office = Office::new();
     office.enabled = false;
     let mut run = Run::new("");
+    run.begin(&mut office);
+    run.pass(3 * HOUR);
     run.discover(&mut office, false).expect("announced");
     run.pass(3 * HOUR);
     run.settle(&mut office);
