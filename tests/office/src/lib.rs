@@ -33,7 +33,7 @@ pub use faults::{Fault, Faults, Late, Order, Paging, Scope, Waits, Windows};
 pub use http::{Clock, Server};
 pub use kind::ContentType;
 pub use office::Office;
-pub use oracle::{Oracle, Verdict};
+pub use oracle::{Absent, Oracle, Verdict};
 pub use pool::Pool;
 pub use records::RecordStream;
 pub use script::{Operation, Script};

@@ -38,10 +38,29 @@ pub struct Verdict {
     pub invented: u64,
     /// Expired before anybody got them: not missing, but to be reported as lost.
     pub lost: u64,
+    /// Each blob of which something is missing or lost.
+    pub absent: Vec<Absent>,
     /// Some of those missing: tenant, content type, number of the blob, event id.
     pub missing_samples: Vec<String>,
     /// Some of those duplicated or invented.
     pub odd_samples: Vec<String>,
+}
+
+/// A blob of which something was not delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// The name of its tenant.
+    pub tenant: String,
+    /// Its content type.
+    pub kind: ContentType,
+    /// Its number in its feed, which stands in the id that it is listed under.
+    pub number: u32,
+    /// When it was created.
+    pub created_ms: i64,
+    /// When listings began to show it.
+    pub visible_ms: i64,
+    /// Whether the service has forgotten it.
+    pub expired: bool,
 }
 
 impl Verdict {
@@ -127,6 +146,21 @@ impl<'a> Oracle<'a> {
         verdict
     }
 
+    /// When the blob with this number in a feed was created.
+    pub fn created(&self, tenant: &str, content_type: &str, number: u32) -> Option<i64> {
+        let tenant = self.office.tenants.iter().find(|it| it.name == tenant)?;
+        let feeds = &mut tenant.feeds.iter();
+        let feed = feeds.find(|feed| feed.maker.kind.name() == content_type)?;
+        Some(feed.blobs.get(number as usize)?.created)
+    }
+
+    /// The record of a delivered event in every form in which the service issues it, and when its blob was created.
+    pub fn issued(&self, tenant: &str, id: &str) -> Option<(i64, Vec<Vec<u8>>)> {
+        let place = self.place(tenant, id, &HashMap::new(), &Seen::new())?;
+        let (feed, blob) = self.find(place)?;
+        Some((blob.created, feed.maker.forms(blob, place.record)))
+    }
+
     fn count_owed(&self, verdict: &mut Verdict, seen: &Seen) {
         let tenants = self.office.tenants.iter().enumerate();
         for (number, tenant) in tenants.filter(|(number, _)| self.judges(*number)) {
@@ -151,12 +185,14 @@ impl<'a> Oracle<'a> {
         if !owed && !lost {
             return;
         }
+        let mut absent = false;
         for record in (0..blob.count).filter(|record| feed.maker.is_readable(blob, *record)) {
             let variants = feed.maker.variants(blob, record);
             let count = counts
                 .map_or(0, |counts| counts[record as usize])
                 .min(variants);
             let short = u64::from(variants - count);
+            absent |= short > 0;
             if !owed {
                 verdict.lost += short;
                 continue;
@@ -170,6 +206,16 @@ impl<'a> Oracle<'a> {
                     format!("{name} {kind} blob {} {}", blob.index, id())
                 });
             }
+        }
+        if absent {
+            verdict.absent.push(Absent {
+                tenant: tenant.name.clone(),
+                kind: feed.maker.kind,
+                number: blob.index,
+                created_ms: blob.created,
+                visible_ms: blob.visible,
+                expired: self.now >= blob.created + 7 * DAY_MS,
+            });
         }
     }
 

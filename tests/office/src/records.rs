@@ -178,6 +178,25 @@ impl Maker {
         self.add_odd_values(out, about);
     }
 
+    /// Every form in which the record is issued: as it is, as a copy, changed under its Id.
+    pub(crate) fn forms(&self, blob: &Blob, record: u32) -> Vec<Vec<u8>> {
+        let about = self.about(self.place(blob, record));
+        let mut plain = Vec::new();
+        self.write(&mut plain, blob, record);
+        let mut forms = Vec::new();
+        let copies = [Fault::CopyInBlob, Fault::CopyInNext];
+        if copies.iter().any(|fault| self.faults.hits(*fault, about)) {
+            forms.push(permuted(&plain));
+        }
+        if self.variants(blob, record) > 1 {
+            let mut changed = plain.clone();
+            add_member(&mut changed, REVISION);
+            forms.push(changed);
+        }
+        forms.push(plain);
+        forms
+    }
+
     fn add_odd_values(&self, out: &mut Vec<u8>, about: Seed) {
         if self.faults.hits(Fault::OddValue, about) {
             let deep = format!("{}{}", "[".repeat(60), "]".repeat(60));
@@ -201,6 +220,9 @@ impl Maker {
         }
     }
 }
+
+/// What a changed copy has that the record has not.
+const REVISION: &[u8] = br#""Revision":2"#;
 
 fn add_member(record: &mut Vec<u8>, member: &[u8]) {
     record.pop();
@@ -281,7 +303,7 @@ impl RecordStream {
         if maker.variants(&blob, record) > 1 {
             self.separate(out);
             maker.write(out, &blob, record);
-            add_member(out, br#""Revision":2"#);
+            add_member(out, REVISION);
         }
     }
 

@@ -86,6 +86,8 @@ points! {
     SentAgainSameId "a document comes twice and is one",
     DeadLetter "an event is kept as a dead letter",
     SetAside "a split is set aside",
+    DeclaredLost "content is declared lost",
+    LongAbsence "the collector is away for days",
     TwoTenants "two tenants run side by side",
     BudgetSpent "the budget of a minute is used up",
     Drained "everything is delivered in time",

@@ -97,8 +97,7 @@ impl Director {
                     ]);
                 }
                 Trouble::Absence => {
-                    let days = chance.pick(&[1, 3, 9]);
-                    script.push((from, Happening::Stop(days * 24 * HOUR_MS)));
+                    script.push((from, Happening::Stop(plan.away_ms)));
                 }
                 _ => {}
             }
@@ -131,6 +130,9 @@ impl Director {
             world.effects.trace(&format!("{happening:?}"));
             if let Happening::Stop(ms) = happening {
                 world.coverage.mark(Point::StoppedGracefully);
+                if ms > HOUR_MS {
+                    world.coverage.mark(Point::LongAbsence);
+                }
                 stop.cancel();
                 return Ending::Stopped(ms);
             }
@@ -190,7 +192,9 @@ impl Director {
     async fn wait_until_drained(&self, world: &Arc<World>, ledger: &Arc<dyn Ledger>) -> Ending {
         let calm_ms = self.calm_at_ms.unwrap_or(START_MS);
         // What comes late has to have come.
-        let least_ms = (START_MS + world.plan.safety_ms + world.plan.late_ms).max(calm_ms);
+        let plan = &world.plan;
+        let coming_ms = plan.safety_ms.max(plan.later_ms) + plan.late_ms;
+        let least_ms = (START_MS + coming_ms).max(calm_ms);
         loop {
             sleep(LOOK_EVERY).await;
             let now_ms = world.clock.true_ms();

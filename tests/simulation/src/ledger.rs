@@ -15,6 +15,7 @@ use sluicegate::ledger::{
 use crate::chance::Concern;
 use crate::coverage::Point;
 use crate::effects::Kind;
+use crate::judge;
 use crate::plan::{Memory, Trouble};
 use crate::world::World;
 
@@ -85,12 +86,16 @@ impl Ledger for Watched {
     ) -> Result<u64, Error> {
         let about = format!("{stream} {}", found.splits.len());
         let watermark_ms = found.watermark_ms;
+        let gaps: Vec<i64> = found.gaps.iter().map(|gap| gap.until_ms).collect();
         let state: Vec<_> = found.state.values().flatten().cloned().collect();
         let call = async {
             let new = self.inner.discovered(stream, found, now_ms).await;
             if new.is_ok() {
                 let witness = &self.world.witness;
                 witness.discovered(&self.world, stream, watermark_ms, &state);
+                for until_ms in gaps {
+                    witness.declared(&self.world, stream, until_ms);
+                }
             }
             new
         };
@@ -126,12 +131,19 @@ impl Ledger for Watched {
             Setback::Lost { .. } | Setback::Retry { .. } | Setback::Released => {}
         }
         let about = format!("{} {setback:?}", split.id);
-        self.write(
-            Kind::Setback,
-            &about,
-            self.inner.setback(split, setback, now_ms),
-        )
-        .await
+        let lost = matches!(setback, Setback::Lost { .. });
+        let call = async {
+            let done = self.inner.setback(split, setback, now_ms).await;
+            if lost && done.is_ok() {
+                let (world, stream) = (&self.world, &split.stream);
+                let created_ms = judge::created_ms(world, stream, &split.id);
+                world
+                    .witness
+                    .declared(world, stream, created_ms.unwrap_or(i64::MAX));
+            }
+            done
+        };
+        self.write(Kind::Setback, &about, call).await
     }
 
     async fn known(&self, tenant: &str, identities: &[Identity]) -> Result<Vec<bool>, Error> {

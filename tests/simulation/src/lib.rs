@@ -3,6 +3,7 @@
 //! Everything follows from one seed. The service, the disk and the sinks outlive the process, which dies at effects
 //! that a plan names; an oracle that never asks the code under test says what may be. See `tests/README.md`.
 
+pub mod bodies;
 pub mod chance;
 pub mod collector;
 pub mod coverage;

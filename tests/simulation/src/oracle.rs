@@ -13,8 +13,9 @@ use sluicegate::event::{Identity, StreamKey};
 use sluicegate::ledger::{Commit, Counts};
 use sluicegate_office::{Office, Request};
 
+use crate::plan::Trouble;
 use crate::secrets::Canaries;
-use crate::time::{HOUR_MS, MINUTE_MS, START_MS};
+use crate::time::{HOUR_MS, MINUTE_MS};
 use crate::world::World;
 
 /// How many violations of a run are told.
@@ -33,7 +34,6 @@ pub struct Asked {
 #[derive(Debug)]
 struct Customer {
     directory: String,
-    secret: String,
 }
 
 #[derive(Debug, Default)]
@@ -47,8 +47,8 @@ struct Seen {
     /// Until when a tenant's service wants to be left alone, and which life was told.
     alone: BTreeMap<usize, (u32, i64)>,
     watermarks: BTreeMap<StreamKey, i64>,
-    /// When something was listed for the first time.
-    begun_ms: Option<i64>,
+    /// When it was first committed where a stream's listing begins.
+    begun_ms: BTreeMap<StreamKey, i64>,
     /// Lines that the committed part of the file must hold, and where that was counted last.
     lines: u64,
     counted: (u64, u64),
@@ -75,12 +75,11 @@ impl Witness {
     pub fn new(office: &Office) -> Self {
         let customer = |tenant: &sluicegate_office::Tenant| Customer {
             directory: tenant.directory_id.to_ascii_lowercase(),
-            secret: tenant.client_secret.clone(),
         };
         let customers: Vec<_> = office.tenants().iter().map(customer).collect();
         let mut seen = Seen::default();
-        for customer in &customers {
-            seen.canaries.learn(&customer.secret);
+        for tenant in office.tenants() {
+            seen.canaries.learn(&tenant.client_secret);
         }
         Self {
             seen: Mutex::new(seen),
@@ -137,10 +136,8 @@ impl Witness {
                 );
             }
         }
-        for customer in &self.customers {
-            if memmem::find(&request.body, customer.secret.as_bytes()).is_some() {
-                seen.broken("I10", "a secret goes to the API");
-            }
+        if !request.body.is_empty() && seen.canaries.find(&request.body).is_some() {
+            seen.broken("I10", "a secret goes to the API");
         }
         if let Some(tenant) = tenant {
             seen.count(tenant, life, now_ms);
@@ -186,10 +183,9 @@ impl Witness {
         self.lock().started.retain(|(known, _), _| *known != tenant);
     }
 
-    /// Whether anything was listed before anybody could go away for long.
-    pub fn has_begun(&self) -> bool {
-        let early = START_MS + 12 * HOUR_MS;
-        self.lock().begun_ms.is_some_and(|begun| begun < early)
+    /// When it was first committed where the listing of a stream begins.
+    pub fn begun_ms(&self, stream: &StreamKey) -> Option<i64> {
+        self.lock().begun_ms.get(stream).copied()
     }
 
     /// Whether a blob may be said not to be there once more, which then is noted.
@@ -244,18 +240,30 @@ impl Witness {
         {
             seen.broken("I10", format!("{stream}: a secret stands in the state"));
         }
+        let now_ms = world.clock.true_ms();
+        // Where listing begins is committed with the first one.
+        seen.begun_ms.entry(stream.clone()).or_insert(now_ms);
         let Some(watermark_ms) = watermark_ms else {
             return;
         };
-        let now_ms = world.clock.true_ms();
         if watermark_ms > now_ms + MINUTE_MS {
             let ahead = watermark_ms - now_ms;
             seen.broken("I5", format!("{stream}: listed until {ahead} ms from now"));
         }
-        seen.begun_ms.get_or_insert(now_ms);
         let before = seen.watermarks.insert(stream.clone(), watermark_ms);
         if before.is_some_and(|before| before > watermark_ms) {
             seen.broken("I5", format!("{stream}: the position moves back"));
+        }
+    }
+
+    /// A loss is durable: only of what the service has forgotten, or does within the margin that it is asked for with.
+    pub fn declared(&self, world: &World, stream: &StreamKey, until_ms: i64) {
+        let early = until_ms.saturating_add(7 * 24 * HOUR_MS) - world.clock.true_ms();
+        // Without a subscription there is nothing, whatever was listed before.
+        if early > 6 * MINUTE_MS && !world.plan.has(Trouble::Unsubscribed) {
+            let what =
+                format!("{stream}: a loss is declared {early} ms before the content expires");
+            self.broken("I2", what);
         }
     }
 

@@ -4,7 +4,7 @@ use memchr::memmem;
 
 /// Needles, each with the name of its spelling.
 #[derive(Debug, Default)]
-pub struct Canaries(Vec<(&'static str, Vec<u8>)>);
+pub struct Canaries(Vec<(&'static str, memmem::Finder<'static>)>);
 
 impl Canaries {
     /// Another secret.
@@ -21,16 +21,17 @@ impl Canaries {
             ("JSON", json),
             ("hex", hex),
         ] {
-            let needle = text.into_bytes();
-            if !self.0.iter().any(|(_, known)| *known == needle) {
-                self.0.push((name, needle));
+            let needle = text.as_bytes();
+            if !self.0.iter().any(|(_, known)| known.needle() == needle) {
+                self.0
+                    .push((name, memmem::Finder::new(needle).into_owned()));
             }
         }
     }
 
     /// The spelling of a secret that stands there.
     pub fn find(&self, bytes: &[u8]) -> Option<&'static str> {
-        let stands = |(_, needle): &&(&str, Vec<u8>)| memmem::find(bytes, needle).is_some();
+        let stands = |(_, needle): &&(&str, memmem::Finder)| needle.find(bytes).is_some();
         self.0.iter().find(stands).map(|(name, _)| *name)
     }
 }

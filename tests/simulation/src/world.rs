@@ -25,7 +25,7 @@ const HORIZON: Duration = Duration::from_secs(8 * 24 * 60 * 60);
 /// A document as the store holds it.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// The tenant's directory.
+    /// The tenant's directory or name.
     pub tenant: String,
     /// The event's id.
     pub event: String,
@@ -106,7 +106,7 @@ impl World {
             .tenants(plan.tenants)
             .content_types(kinds(plan.streams))
             .blobs(plan.blobs + plan.later)
-            .later(plan.later, ms(plan.safety_ms))
+            .later(plan.later, ms(plan.later_ms))
             .up_to_events_per_blob(plan.records)
             .span(ms(plan.span_ms))
             .page_size(plan.page_size)
