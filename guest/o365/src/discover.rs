@@ -12,9 +12,7 @@ use crate::cursor::{Cursor, KEY};
 use crate::subscription::{self, Found};
 use crate::time::{self, HOUR, MINUTE};
 use crate::walk::{self, Trouble, Walked};
-use crate::world::{
-    Discovery, Failure, Gap, Level, Limits, Next, Request, Scope, Stream, Timestamp, World,
-};
+use crate::world::{Discovery, Failure, Gap, Level, Limits, Next, Request, Scope, Stream, World};
 
 /// After a start the service may say for a while that there is no subscription.
 const STARTING_RETRY_MS: u64 = 30_000;
