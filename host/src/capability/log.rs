@@ -11,6 +11,9 @@ use crate::sandbox::Call;
 /// Longest line, after escaping.
 const LINE_BYTES: usize = 1_024;
 
+/// Longest reason that a plugin gives for a failure, a refusal or a loss, after escaping.
+pub const REASON_BYTES: usize = 1_024;
+
 /// Longest name of a counter.
 const NAME_BYTES: usize = 64;
 

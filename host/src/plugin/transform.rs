@@ -7,7 +7,7 @@ use wasmtime::Store;
 
 use super::call::{bare, bounded, wit_limits};
 use super::{Plugin, wit};
-use crate::capability::log::GuestLog;
+use crate::capability::log::{GuestLog, REASON_BYTES, escape};
 use crate::capability::output;
 use crate::capability::transform_world::TransformPlugin;
 use crate::capability::transform_world::exports::sluicegate::plugin::transform as exports;
@@ -222,8 +222,12 @@ impl PluginTransform {
                     }
                     Transformed::Events(taken)
                 }
-                exports::Verdict::Drop(reason) => Transformed::Dropped(reason),
-                exports::Verdict::Reject(reason) => Transformed::Rejected(reason),
+                exports::Verdict::Drop(reason) => {
+                    Transformed::Dropped(escape(&reason, REASON_BYTES))
+                }
+                exports::Verdict::Reject(reason) => {
+                    Transformed::Rejected(escape(&reason, REASON_BYTES))
+                }
             });
         }
         if made.next().is_some() {
