@@ -6,6 +6,7 @@
 mod cache;
 mod call;
 mod found;
+mod shape;
 mod transform;
 
 use std::path::Path;
