@@ -17,7 +17,7 @@ use wasmtime::component::{Component, InstancePre};
 
 use call::bounded;
 pub use call::{PluginSource, TenantContext};
-pub use transform::{PluginTransform, TransformStage, Transformed};
+pub use transform::{Outcome, PluginTransform, TransformStage, Transformed};
 
 use crate::capability::log::{REASON_BYTES, escape};
 use crate::capability::source_world::SourcePluginPre;
