@@ -133,6 +133,7 @@ pub fn main() -> ExitCode {
         arguments.quiet,
         &redactor,
     );
+    log::panics(&redactor);
     if !arguments.quiet && arguments.log_format == LogFormat::Text {
         progress::allow();
     }

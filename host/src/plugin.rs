@@ -5,6 +5,8 @@
 
 mod cache;
 mod call;
+mod found;
+mod shape;
 mod transform;
 
 use std::path::Path;
@@ -17,6 +19,7 @@ use call::bounded;
 pub use call::{PluginSource, TenantContext};
 pub use transform::{Outcome, PluginTransform, TransformStage, Transformed};
 
+use crate::capability::log::{REASON_BYTES, escape};
 use crate::capability::source_world::SourcePluginPre;
 use crate::capability::source_world::sluicegate::plugin::types as wit;
 use crate::capability::transform_world::TransformPluginPre;
@@ -29,6 +32,12 @@ pub static O365: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/o365.wasm"));
 
 /// Largest component that is loaded.
 const COMPONENT_BYTES: u64 = 32 << 20;
+
+/// Longest name and version that a plugin gives itself, after escaping.
+const NAME_BYTES: usize = 128;
+
+/// Findings about one config that are shown; whoever has mended so many sees the rest.
+const DIAGNOSTICS: usize = 100;
 
 /// A loaded component.
 pub struct Plugin {
@@ -209,8 +218,8 @@ impl Plugin {
             config_schema,
         } = call.answer(&self.name, "describe", described, &limits)?;
         Ok(Descriptor {
-            name,
-            version,
+            name: escape(&name, NAME_BYTES),
+            version: escape(&version, NAME_BYTES),
             config_schema,
         })
     }
@@ -242,7 +251,11 @@ impl Plugin {
             }
         };
         let found = call.answer(&self.name, "check-config", checked, &limits)?;
-        Ok(found.into_iter().map(Diagnostic::from).collect())
+        Ok(found
+            .into_iter()
+            .take(DIAGNOSTICS)
+            .map(Diagnostic::from)
+            .collect())
     }
 }
 
@@ -256,9 +269,9 @@ impl From<wit::Diagnostic> for Diagnostic {
         } = found;
         Self {
             fatal: severity == wit::Severity::Error,
-            pointer,
-            what,
-            help,
+            pointer: escape(&pointer, REASON_BYTES),
+            what: escape(&what, REASON_BYTES),
+            help: escape(&help, REASON_BYTES),
         }
     }
 }

@@ -416,3 +416,24 @@ pub(crate) fn explain(error: &wasmtime::Error, call: &Call, limits: &Limits) -> 
         None => format!("the call failed: {}", error.root_cause()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_has_five_minutes_of_its_own_by_default() {
+        let begun = Instant::now();
+        let wall = WallBudget::start(Limits::default().wall);
+        let held = wall.hold();
+        let waiting = wall.clone();
+        let ended = tokio::spawn(async move { waiting.spent().await });
+        // An hour that the host holds the call back does not count.
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        assert!(!ended.is_finished());
+        drop(held);
+        ended.await.unwrap();
+        let took = begun.elapsed().as_secs();
+        assert!((3_900..=3_902).contains(&took), "{took} s");
+    }
+}

@@ -23,6 +23,7 @@ mod failures;
 mod files;
 mod fluent;
 mod fluentbit;
+mod fuzz;
 mod http;
 mod identity;
 mod interface;
@@ -41,6 +42,7 @@ mod redis;
 mod reload;
 mod restart;
 mod rig;
+mod rows;
 #[cfg(feature = "s3")]
 mod s3;
 mod sandbox;

@@ -4,8 +4,11 @@
 //! All faults run in one process, side by side with an honest pipeline: that is the point. Each test then looks at
 //! its own part of what came of that run. `tests/plugins` holds the guests.
 
+mod by_hand;
+mod bytes;
 mod faults;
 mod load;
+mod server;
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
@@ -20,6 +23,7 @@ use crate::{folder, guest, sluicegate};
 const _: &[fn()] = {
     use faults::*;
     use load::*;
+    use server::*;
     &include!(concat!(env!("OUT_DIR"), "/faults.rs"))
 };
 
@@ -37,7 +41,7 @@ struct Run {
 type Case = (&'static str, &'static str, &'static str, &'static str);
 
 /// Limits are small where a test would have to wait for the usual ones.
-const CASES: [Case; 33] = [
+const CASES: [Case; 47] = [
     ("spin", "spin", "", "cpu_timeout: 100ms"),
     (
         "spin_discover",
@@ -90,11 +94,39 @@ const CASES: [Case; 33] = [
     ("lie_same_streams", "lie", "mode: same_streams", ""),
     ("lie_many_streams", "lie", "mode: many_streams", ""),
     ("lie_lost", "lie", "mode: lost", ""),
+    ("hoard_default", "hoard", "", ""),
+    ("lie_many_splits_default", "lie", "mode: many_splits", ""),
+    ("lie_huge_event", "lie", "mode: huge_event", ""),
+    ("lie_big_batch", "lie", "mode: big_batch", ""),
+    ("flood_state_default", "flood", "mode: state", ""),
+    ("lie_times", "lie", "mode: times", ""),
+    ("lie_watermark", "lie", "mode: watermark", ""),
+    ("lie_gaps", "lie", "mode: gaps", ""),
+    ("lie_stream_name", "lie", "mode: stream_name", ""),
+    ("lie_after", "lie", "mode: after", ""),
+    ("lie_event_times", "lie", "mode: event_times", ""),
+    (
+        "flood_letters",
+        "flood",
+        "mode: letters",
+        "output_bytes: 64KiB",
+    ),
+    ("flood_churn", "flood", "mode: churn", ""),
+    ("flood_keys", "flood", "mode: keys", ""),
     ("calm", "calm", "", ""),
 ];
 
 /// Stages that cheat, each behind a source that does not.
 const STAGES: [&str; 6] = ["few", "many", "leftover", "none", "trap", "spin"];
+
+/// Stages that look into events, each given one of a hundred thousand levels.
+const DEEP: [(&str, &str); 5] = [
+    ("filter", "filter: { drop: { a.b: x } }"),
+    ("drop", "drop: { fields: [a.b.c] }"),
+    ("redact", "redact: { fields: [a.b.c] }"),
+    ("remap", "remap: { source: '.b = 1' }"),
+    ("user_agent", "user_agent: {}"),
+];
 
 /// What `dial_out` tries, each for a tenant with credentials.
 const DIALS: [&str; 5] = ["foreign", "granted_foreign", "forge", "tricks", "requests"];
@@ -127,6 +159,11 @@ fn run() -> &'static Run {
             let name = format!("stage_{mode}");
             let pipeline = Pipeline::plugin(&name, &calm.to_string_lossy()).stage(&stage);
             command = pipeline.give(command);
+        }
+        for (name, stage) in DEEP {
+            let lie = guest("lie");
+            let pipeline = Pipeline::plugin(&format!("deep_{name}"), &lie.to_string_lossy());
+            command = pipeline.config("mode: deep").stage(stage).give(command);
         }
         for mode in DIALS {
             command = dialler(mode, &victim).give(command);

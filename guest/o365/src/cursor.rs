@@ -141,7 +141,10 @@ impl Cursor {
         let cursor: Self = serde_json::from_str(json).map_err(|error| error.to_string())?;
         let sound = cursor.windows.iter().all(|window| {
             window.start < window.end
-                && window.end - window.start <= DAY
+                && window
+                    .end
+                    .checked_sub(window.start)
+                    .is_some_and(|length| length <= DAY)
                 && window.end <= cursor.next
                 && window.start % MINUTE == 0
                 && window.end % MINUTE == 0

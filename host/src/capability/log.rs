@@ -11,6 +11,9 @@ use crate::sandbox::Call;
 /// Longest line, after escaping.
 const LINE_BYTES: usize = 1_024;
 
+/// Longest reason that a plugin gives for a failure, a refusal or a loss, after escaping.
+pub const REASON_BYTES: usize = 1_024;
+
 /// Longest name of a counter.
 const NAME_BYTES: usize = 64;
 
@@ -143,6 +146,19 @@ impl Host for Call {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sandbox::Limits;
+
+    #[tokio::test(start_paused = true)]
+    async fn lines_beyond_the_default_are_counted() {
+        let mut log = GuestLog::new("p", String::new(), Limits::default().log_lines);
+        for _ in 0..250 {
+            log.write(Level::Info, "line", &[]);
+        }
+        assert_eq!(log.suppressed, 150, "a hundred in a second");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        log.write(Level::Info, "line", &[]);
+        assert_eq!(log.suppressed, 150, "the next second has its own");
+    }
 
     #[test]
     fn what_hides_is_shown_and_what_is_long_is_cut() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 
+use crate::capability::log::{REASON_BYTES, escape};
 use crate::capability::source_world::sluicegate::plugin::output::{Host, Refusal};
 use crate::capability::source_world::sluicegate::plugin::types::{Batch, Entry};
 use crate::event::{Event, Identity};
@@ -13,6 +14,9 @@ use crate::source::Output;
 
 /// Longest id of an event.
 const ID_BYTES: u32 = 512;
+
+/// What a dead letter takes beside its body and reason, about: one without either costs something too.
+const LETTER_BYTES: usize = 256;
 
 /// The output of one call.
 pub struct CallOutput {
@@ -157,7 +161,8 @@ impl Host for Call {
         let Some(to) = &mut self.output else {
             return Ok(Err(no_output()));
         };
-        if !to.spend(body.len()) {
+        let reason = escape(&reason, REASON_BYTES);
+        if !to.spend(LETTER_BYTES + reason.len() + body.len()) {
             return Ok(Err(too_much()));
         }
         to.cpu.progress();

@@ -8,11 +8,20 @@ use crate::sandbox::Call;
 /// Longest key.
 const KEY_BYTES: usize = 512;
 
+/// How much a stream's state is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Held {
+    keys: usize,
+    bytes: usize,
+}
+
 /// Committed values, and the changes that one call has made to them.
 #[derive(Debug, Default)]
 pub struct StagedState {
     committed: BTreeMap<String, Vec<u8>>,
     staged: BTreeMap<String, Option<Vec<u8>>>,
+    /// Keys that hold a value, and the bytes of all keys and values.
+    held: Held,
     /// Limits in bytes and keys; `None` for a call that may only read.
     quota: Option<(usize, usize)>,
 }
@@ -20,9 +29,17 @@ pub struct StagedState {
 impl StagedState {
     /// For a call that may write.
     pub fn writable(committed: BTreeMap<String, Vec<u8>>, bytes: usize, keys: usize) -> Self {
+        let held = Held {
+            keys: committed.len(),
+            bytes: committed
+                .iter()
+                .map(|(key, value)| key.len() + value.len())
+                .sum(),
+        };
         Self {
             committed,
             staged: BTreeMap::new(),
+            held,
             quota: Some((bytes, keys)),
         }
     }
@@ -61,22 +78,23 @@ impl StagedState {
         if key.is_empty() || key.len() > KEY_BYTES {
             return Err(Refusal::Quota(format!("a key has 1 to {KEY_BYTES} bytes")));
         }
-        let held = |state: &Self| -> usize {
-            let size = |key: &String| key.len() + state.get(key).map_or(0, Vec::len);
-            state.keys().iter().map(size).sum()
+        let before = self.get(&key).map(|value| key.len() + value.len());
+        let after = Held {
+            keys: self.held.keys + usize::from(before.is_none()),
+            bytes: self.held.bytes - before.unwrap_or(0) + key.len() + value.len(),
         };
-        let before = self.get(&key).map_or(0, |value| key.len() + value.len());
-        let after = held(self) - before + key.len() + value.len();
-        if after > bytes {
+        if after.bytes > bytes {
+            let after = after.bytes;
             return Err(Refusal::Quota(format!(
                 "the state would hold {after} of {bytes} bytes"
             )));
         }
-        if self.get(&key).is_none() && self.keys().len() >= keys {
+        if after.keys > keys {
             return Err(Refusal::Quota(format!(
                 "the state holds {keys} keys, the most it may"
             )));
         }
+        self.held = after;
         self.staged.insert(key, Some(value));
         Ok(())
     }
@@ -85,8 +103,16 @@ impl StagedState {
         if self.quota.is_none() {
             return Err(Refusal::ReadOnly);
         }
-        if self.get(&key).is_some() {
+        let Some(value) = self.get(&key) else {
+            return Ok(());
+        };
+        self.held.bytes -= key.len() + value.len();
+        self.held.keys -= 1;
+        if self.committed.contains_key(&key) {
             self.staged.insert(key, None);
+        } else {
+            // Nothing to delete in the ledger, and nothing kept here: keys set and deleted in turns add up to nothing.
+            self.staged.remove(&key);
         }
         Ok(())
     }
@@ -132,6 +158,35 @@ mod tests {
             changes,
             BTreeMap::from([("a".into(), None), ("c".into(), Some(vec![3]))])
         );
+    }
+
+    #[test]
+    fn keys_set_and_deleted_in_turns_add_up_to_nothing() {
+        let mut state = state();
+        for turn in 0..10_000 {
+            state.set(format!("{turn}"), vec![0; 5]).unwrap();
+            state.delete(format!("{turn}")).unwrap();
+        }
+        assert_eq!(state.keys(), ["a", "b"]);
+        assert_eq!((state.held.keys, state.held.bytes), (2, 4));
+        assert!(state.into_changes().is_empty());
+    }
+
+    #[test]
+    fn what_is_held_is_counted_through_every_change() {
+        let mut state = state();
+        state.set("a".into(), vec![1; 4]).unwrap();
+        state.delete("b".into()).unwrap();
+        state.set("b".into(), vec![2; 10]).unwrap();
+        assert_eq!((state.held.keys, state.held.bytes), (2, 16));
+        assert!(matches!(
+            state.set("c".into(), vec![]),
+            Err(Refusal::Quota(_))
+        ));
+        state.delete("a".into()).unwrap();
+        state.delete("a".into()).unwrap();
+        state.set("c".into(), vec![3; 4]).unwrap();
+        assert_eq!((state.held.keys, state.held.bytes), (2, 16));
     }
 
     #[test]

@@ -8,10 +8,15 @@ use serde_json::json;
 
 use super::Done;
 use crate::capability::Grants;
+use crate::capability::log::escape;
 use crate::error::Error;
 use crate::pipeline::Runtime;
 use crate::plugin::{self, Plugin};
 use crate::secret::Redactor;
+
+/// How much of a config schema is shown.
+const SCHEMA_LINES: usize = 2_000;
+const SCHEMA_LINE_BYTES: usize = 64 << 10;
 
 /// Show a plugin's permissions, exports, config schema, version and size.
 #[derive(Args)]
@@ -74,7 +79,11 @@ impl Inspect {
             }
         }
         if let Ok(described) = described {
-            println!("config schema\n{}", described.config_schema);
+            println!("config schema");
+            // The plugin's own words may be meant for the terminal.
+            for line in described.config_schema.lines().take(SCHEMA_LINES) {
+                println!("{}", escape(line, SCHEMA_LINE_BYTES));
+            }
         }
         Ok(0)
     }

@@ -14,6 +14,7 @@ use wasmtime::component::Component;
 
 /// Compiles a component, or loads what an earlier start compiled.
 pub(super) fn compile(engine: &Engine, digest: &str, bytes: &[u8]) -> Result<Component, String> {
+    super::shape::check(bytes)?;
     let path = folder().map(|folder| folder.join(file_name(engine, digest)));
     if let Some(component) = path.as_deref().and_then(|path| load(engine, path)) {
         return Ok(component);

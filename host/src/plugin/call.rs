@@ -12,10 +12,10 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::WasiCtx;
 use wasmtime_wasi_http::WasiHttpCtx;
 
-use super::{Export, Plugin, incompatible, wit};
+use super::{Export, Plugin, found, incompatible, wit};
 use crate::capability::clock::{MonotonicClock, WallClock};
 use crate::capability::http::{Egress, HttpHooks, Trouble};
-use crate::capability::log::GuestLog;
+use crate::capability::log::{GuestLog, REASON_BYTES, escape};
 use crate::capability::output::CallOutput;
 use crate::capability::source_world::SourcePlugin;
 use crate::capability::source_world::exports::sluicegate::plugin::source as exports;
@@ -25,19 +25,11 @@ use crate::clock::{SharedClock, SystemClock, millis};
 use crate::engine::rfc3339;
 use crate::error::Error;
 use crate::event::StreamKey;
-use crate::ledger::{Loss, Split};
+use crate::ledger::Split;
 use crate::limiter::Priority;
 use crate::metrics;
 use crate::sandbox::{Call, CpuBudget, Limits, MemoryBudget, WallBudget, explain};
-use crate::source::{Discovery, Failure, Next, Output, Scope, Source, Stream};
-
-/// Longest id of a split, and largest payload.
-const SPLIT_ID_BYTES: usize = 1_024;
-const SPLIT_PAYLOAD_BYTES: usize = 16 << 10;
-
-/// Longest name of a stream, and most streams of a tenant.
-const STREAM_NAME_BYTES: usize = 128;
-const STREAMS: usize = 1_000;
+use crate::source::{Discovery, Failure, Output, Scope, Source, Stream};
 
 /// How long a hand-over may wait for the first listing, such as for a subscription: as long as services keep content.
 const HAND_OVER_MS: i64 = 7 * 24 * 60 * 60 * 1_000;
@@ -275,6 +267,9 @@ pub(super) fn wit_limits(limits: &Limits, clock: &SharedClock) -> wit::Limits {
     }
 }
 
+/// Bytes of randomness in one answer to a plugin that is granted `wasi`.
+const RANDOM_BYTES: u64 = 4 << 10;
+
 /// A call that may touch nothing but the clock.
 pub(super) fn bare(clock: &SharedClock) -> Call {
     let hooks = HttpHooks {
@@ -289,6 +284,7 @@ pub(super) fn bare(clock: &SharedClock) -> Call {
     let wasi = WasiCtx::builder()
         .wall_clock(WallClock(clock.clone()))
         .monotonic_clock(MonotonicClock(Instant::now()))
+        .max_random_size(RANDOM_BYTES)
         .build();
     Call {
         table: ResourceTable::new(),
@@ -335,27 +331,7 @@ impl Source for PluginSource {
         let call = source.call_streams(&mut started.store, &self.config);
         let answer = bounded(&started.wall, call).await;
         let found = self.answer(&started, answer)?;
-        if found.len() > STREAMS {
-            let reason = format!(
-                "it names {} streams; at most {STREAMS} are allowed",
-                found.len()
-            );
-            return Err(Failure::Internal(reason));
-        }
-        let mut streams: Vec<Stream> = Vec::with_capacity(found.len());
-        for exports::Stream { name, quota_key } in found {
-            let fits = (1..=STREAM_NAME_BYTES).contains(&name.len());
-            if !fits || streams.iter().any(|stream| stream.name == name) {
-                let reason = format!("its stream name `{name}` is empty, too long or not unique");
-                return Err(Failure::Internal(reason));
-            }
-            streams.push(Stream {
-                name,
-                quota_key,
-                since_ms: None,
-            });
-        }
-        Ok(streams)
+        found::streams(found)
     }
 
     async fn discover(
@@ -379,7 +355,9 @@ impl Source for PluginSource {
         let answer = bounded(&started.wall, call).await;
         let found = self.answer(&started, answer)?;
         let changes = std::mem::take(&mut started.store.data_mut().state).into_changes();
-        self.discovery(stream, found, changes)
+        let key = StreamKey::new(&self.context.tenant, &stream.name);
+        let now_ms = self.context.clock.now_ms();
+        found::discovery(&key, found, changes, limits.splits, now_ms)
     }
 
     async fn read(
@@ -419,79 +397,9 @@ impl Source for PluginSource {
     }
 }
 
-impl PluginSource {
-    /// Checks what a plugin found: the ledger keeps only what fits.
-    fn discovery(
-        &self,
-        stream: &Stream,
-        found: exports::Discovery,
-        state: BTreeMap<String, Option<Vec<u8>>>,
-    ) -> Result<Discovery, Failure> {
-        let exports::Discovery {
-            splits,
-            next,
-            watermark,
-            gaps,
-        } = found;
-        let (count, most) = (splits.len(), self.context.limits.splits);
-        if count > most as usize {
-            let rule = format!("at most {most} are allowed (`limits.splits_per_call`)");
-            return Err(Failure::Internal(format!(
-                "it found {count} splits; {rule}"
-            )));
-        }
-        let key = StreamKey::new(&self.context.tenant, &stream.name);
-        let declared_ms = self.context.clock.now_ms();
-        let splits: Result<Vec<Split>, Failure> = splits.into_iter().map(checked).collect();
-        let gaps = gaps.into_iter().map(|gap| Loss {
-            stream: key.clone(),
-            split: None,
-            since_ms: gap.since,
-            until_ms: gap.until,
-            reason: gap.reason,
-            declared_ms,
-        });
-        Ok(Discovery {
-            splits: splits?,
-            next: match next {
-                exports::Next::Again => Next::Again,
-                exports::Next::At(time) => Next::At(time),
-            },
-            watermark_ms: watermark,
-            gaps: gaps.collect(),
-            state,
-        })
-    }
-}
-
-fn checked(split: exports::Split) -> Result<Split, Failure> {
-    let exports::Split {
-        id,
-        payload,
-        created,
-        expires,
-        weight,
-    } = split;
-    if !(1..=SPLIT_ID_BYTES).contains(&id.len()) || payload.len() > SPLIT_PAYLOAD_BYTES {
-        return Err(Failure::Internal(format!(
-            "a split's id has 1 to {SPLIT_ID_BYTES} bytes and its payload at most \
-             {SPLIT_PAYLOAD_BYTES}; this one has {} and {}",
-            id.len(),
-            payload.len()
-        )));
-    }
-    Ok(Split {
-        id,
-        payload,
-        created_ms: created,
-        expires_ms: expires,
-        weight,
-    })
-}
-
 impl From<wit::Failure> for Failure {
     fn from(failure: wit::Failure) -> Self {
-        let sentence = |text: String| crate::capability::log::escape(&text, 1_024);
+        let sentence = |text: String| escape(&text, REASON_BYTES);
         match failure {
             wit::Failure::Retry(wit::Retry {
                 after_ms,

@@ -7,7 +7,7 @@ use wasmtime::Store;
 
 use super::call::{bare, bounded, wit_limits};
 use super::{Plugin, wit};
-use crate::capability::log::GuestLog;
+use crate::capability::log::{GuestLog, REASON_BYTES, escape};
 use crate::capability::output;
 use crate::capability::transform_world::TransformPlugin;
 use crate::capability::transform_world::exports::sluicegate::plugin::transform as exports;
@@ -208,8 +208,10 @@ impl PluginTransform {
             let outcome = match verdict {
                 exports::Verdict::Keep => Outcome::Made(1),
                 exports::Verdict::Many(count) => Outcome::Made(count as usize),
-                exports::Verdict::Drop(reason) => Outcome::Dropped(reason),
-                exports::Verdict::Reject(reason) => Outcome::Rejected(reason),
+                exports::Verdict::Drop(reason) => Outcome::Dropped(escape(&reason, REASON_BYTES)),
+                exports::Verdict::Reject(reason) => {
+                    Outcome::Rejected(escape(&reason, REASON_BYTES))
+                }
             };
             if let Outcome::Made(count) = outcome {
                 if count > rest.len() {

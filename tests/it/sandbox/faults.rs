@@ -29,6 +29,8 @@ pub fn hoard() {
     let run = run();
     let stopped = "plugin `hoard` was stopped in `read` for tenant `hoard`";
     run.says(&[stopped, "more than its 16 MiB of memory (`limits.memory`)"]);
+    let stopped = "plugin `hoard` was stopped in `read` for tenant `hoard_default`";
+    run.says(&[stopped, "more than its 192 MiB of memory (`limits.memory`)"]);
 }
 
 #[test]
@@ -106,6 +108,24 @@ pub fn flood() {
         "the state would hold",
         "of 65536 bytes",
     ]);
+    run.says(&["tenant=flood_state_default", "of 67108864 bytes"]);
+    run.says(&["tenant=flood_keys", "the state holds 10000 keys"]);
+    // What is set and deleted in turns is nothing, and done quickly enough.
+    assert_eq!(run.delivered("flood_churn").ids(), ["churned"]);
+    run.says(&[
+        "tenant=flood_letters",
+        "handed over all that it may (`limits.output_bytes`)",
+    ]);
+    let letters = run.dead_letters("flood_letters").events;
+    assert!(
+        !letters.is_empty() && letters.len() < 100,
+        "{}",
+        letters.len()
+    );
+    for letter in &letters {
+        let reason = letter["reason"].as_str().unwrap();
+        assert!(reason.len() <= 1_024, "a reason of {} bytes", reason.len());
+    }
     // One that lists again and again without getting anywhere is taken to be done.
     run.says(&["flood_again: 1 tenant(s)", "1 event(s) delivered"]);
 }
@@ -127,11 +147,28 @@ pub fn lie() {
             "many_splits",
             "101 splits; at most 100 are allowed (`limits.splits_per_call`)",
         ),
+        (
+            "many_splits_default",
+            "10001 splits; at most 10000 are allowed (`limits.splits_per_call`)",
+        ),
+        ("huge_event", "at most 33554432 are allowed"),
+        (
+            "big_batch",
+            "bytes in a batch of 2 events; at most 1048576 are allowed",
+        ),
         ("split_id", "a split's id has 1 to 1024 bytes"),
         ("split_payload", "its payload at most 16384"),
         ("same_streams", "`feed` is empty, too long or not unique"),
         ("many_streams", "5000 streams; at most 1000"),
         ("lost", "content is lost; it was never delivered"),
+        (
+            "times",
+            "when a split was created is -9223372036854775808 ms",
+        ),
+        ("watermark", "the watermark is 9223372036854775807 ms"),
+        ("gaps", "5000 gaps; at most 1000"),
+        ("stream_name", "`forged\\u{a}\\u{1b}[31mforged"),
+        ("after", "come back in 584 million years"),
     ];
     for (mode, words) in said {
         let tenant = format!("tenant=lie_{mode} ");
@@ -140,6 +177,26 @@ pub fn lie() {
         assert!(delivered.events.is_empty(), "{mode}: {:?}", delivered.ids());
     }
     run.says(&["tenant=lie_lost ", "it says so"]);
+    // When an event happened is its own affair; no time is too odd to be delivered.
+    assert_eq!(run.delivered("lie_event_times").ids(), ["before", "after"]);
+}
+
+#[test]
+fn an_event_too_deep_for_a_stage_is_a_dead_letter() {
+    let run = run();
+    for (name, _) in super::DEEP {
+        let name = format!("deep_{name}");
+        let folder = run.folder.path();
+        let kept = format!("state/{name}/dead-letters/{name}.rejected.ndjson");
+        // Too deep for the reader of these tests as well.
+        let lines = [folder.join(format!("{name}.ndjson")), folder.join(kept)]
+            .map(|path| std::fs::read_to_string(path).map_or(0, |text| text.lines().count()));
+        assert_eq!(
+            lines.iter().sum::<usize>(),
+            1,
+            "{name}: the event is somewhere, once"
+        );
+    }
 }
 
 #[test]

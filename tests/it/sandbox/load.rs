@@ -18,7 +18,7 @@ fn validate(plugin: &std::path::Path, config: &str, grants: &str) -> Ended {
 }
 
 /// Validates a pipeline with this component's bytes.
-fn validate_bytes(bytes: &[u8]) -> Ended {
+pub fn validate_bytes(bytes: &[u8]) -> Ended {
     let folder = folder();
     let path = folder.path().join("suspect.wasm");
     std::fs::write(&path, bytes).unwrap();
@@ -131,6 +131,19 @@ fn what_is_no_component_is_refused() {
             ended.took
         );
     }
+}
+
+#[test]
+fn a_component_over_the_size_is_not_read() {
+    let folder = folder();
+    let path = folder.path().join("suspect.wasm");
+    // A hole on the disk, and 32 MiB and a byte to whoever reads it.
+    std::fs::File::create(&path)
+        .unwrap()
+        .set_len((32 << 20) + 1)
+        .unwrap();
+    let ended = validate(&path, "", "").expect(78);
+    ended.says(&["has 33554433 bytes", "at most 33554432 bytes"]);
 }
 
 #[test]

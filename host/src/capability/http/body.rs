@@ -172,3 +172,47 @@ impl Body for Watched {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::capability::http::IDLE;
+    use crate::limiter::{GlobalLimiter, Limiter, Priority};
+
+    /// A body that gives a byte after each of these waits, and then nothing more.
+    async fn watched(waits: Vec<Duration>) -> Guard {
+        let pieces = futures::stream::unfold(waits.into_iter(), |mut waits| async move {
+            match waits.next() {
+                Some(wait) => tokio::time::sleep(wait).await,
+                None => std::future::pending().await,
+            }
+            Some((Ok(Frame::data(Bytes::from_static(b"x"))), waits))
+        });
+        let body: Arriving = StreamBody::new(pieces).boxed_unsync();
+        let parts = Response::new(()).into_parts().0;
+        let own = Arc::new(Limiter::new(100, 1))
+            .acquire(Priority::Normal)
+            .await;
+        let global = Arc::new(GlobalLimiter::new(1)).acquire().await;
+        Guard::new((parts, body), 1 << 20, IDLE, (own, global))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stands_still_ends_after_a_minute() {
+        let begun = Instant::now();
+        // Slow is not still: each byte begins a minute of its own.
+        let mut body = watched(vec![Duration::from_secs(59); 10]).await.body;
+        for _ in 0..10 {
+            assert!(body.frame().await.unwrap().is_ok());
+        }
+        assert_eq!(begun.elapsed().as_secs(), 590);
+        let ended = body.frame().await.unwrap().unwrap_err();
+        assert!(
+            matches!(ended, HttpError::ConnectionReadTimeout),
+            "{ended:?}"
+        );
+        assert_eq!(begun.elapsed().as_secs(), 650);
+    }
+}

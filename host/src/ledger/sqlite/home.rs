@@ -285,17 +285,25 @@ impl Home {
 }
 
 fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(
+    let found = matches!(
         error.sqlite_error_code(),
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    )
+    );
+    // Our tables are strict: only damage puts a value of another kind where we wrote one.
+    let odd = matches!(
+        error,
+        rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+    );
+    found || odd
 }
 
 /// What an error of the database means to an operator.
 pub(super) fn failure(error: &rusqlite::Error) -> Error {
     let help = match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => "free some space; nothing is lost, the work is repeated",
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+        _ if is_damage(error) => {
             "start again: the damaged database is set aside and everything is listed anew"
         }
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {

@@ -17,7 +17,7 @@ pub mod bindings {
     });
 }
 
-pub use bindings::exports::sluicegate::plugin::source::{Discovery, Next, Split, Stream};
+pub use bindings::exports::sluicegate::plugin::source::{Discovery, Gap, Next, Split, Stream};
 pub use bindings::sluicegate::plugin::types::{
     Batch, Descriptor, Diagnostic, Entry, Failure, Limits, Retry, Scope,
 };

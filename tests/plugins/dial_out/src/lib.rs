@@ -1,7 +1,10 @@
 //! Asks for hosts that were never granted, in every spelling, and forges credentials for those that were.
 
 use sluicegate_fault::bindings::wasi::http::outgoing_handler;
-use sluicegate_fault::bindings::wasi::http::types::{Fields, OutgoingRequest, Scheme};
+use sluicegate_fault::bindings::wasi::http::types::{
+    Fields, FutureIncomingResponse, IncomingResponse, OutgoingRequest, Scheme,
+};
+use sluicegate_fault::bindings::wasi::io::streams::StreamError;
 use sluicegate_fault::{
     Discovery, Failure, Limits, Plugin, Split, emit, events, found, mode, split, text,
 };
@@ -22,28 +25,62 @@ const FORGED: [&str; 6] = [
 const SMUGGLED: [&[u8]; 3] = [b"a\r\nx-injected: 1", b"a\nb", b"a\0b"];
 
 fn get(scheme: Scheme, authority: &str, path: &str) -> Result<u16, String> {
-    let request = OutgoingRequest::new(Fields::new());
-    let set = |ok: Result<(), ()>, what: &str| ok.map_err(|()| format!("{what} refused"));
-    set(request.set_scheme(Some(&scheme)), "scheme")?;
-    set(request.set_authority(Some(authority)), "authority")?;
-    set(request.set_path_with_query(Some(path)), "path")?;
-    let future = outgoing_handler::handle(request, None).map_err(|error| format!("{error:?}"))?;
+    Ok(ask(scheme, authority, path)?.status())
+}
+
+/// Sends a request and drops every handle of it, half of them with the answer unread.
+fn abandon(authority: &str) -> Result<(), String> {
+    drop(begin(Scheme::Http, authority, "/slow")?);
+    drop(ask(Scheme::Http, authority, "/foreign")?);
+    Ok(())
+}
+
+/// Reads an answer to its end, and says how long it was.
+fn body(authority: &str, path: &str) -> Result<u64, String> {
+    let response = ask(Scheme::Http, authority, path)?;
+    let body = response.consume().map_err(|()| "no body".to_owned())?;
+    let stream = body.stream().map_err(|()| "no stream".to_owned())?;
+    let mut length = 0;
+    loop {
+        match stream.blocking_read(64 << 10) {
+            Ok(piece) => length += piece.len() as u64,
+            Err(StreamError::Closed) => return Ok(length),
+            Err(StreamError::LastOperationFailed(error)) => return Err(error.to_debug_string()),
+        }
+    }
+}
+
+fn ask(scheme: Scheme, authority: &str, path: &str) -> Result<IncomingResponse, String> {
+    let future = begin(scheme, authority, path)?;
     future.subscribe().block();
     match future.get() {
-        Some(Ok(Ok(response))) => Ok(response.status()),
+        Some(Ok(Ok(response))) => Ok(response),
         Some(Ok(Err(error))) => Err(format!("{error:?}")),
         other => Err(format!("{other:?}")),
     }
 }
 
+fn begin(scheme: Scheme, authority: &str, path: &str) -> Result<FutureIncomingResponse, String> {
+    let request = OutgoingRequest::new(Fields::new());
+    let set = |ok: Result<(), ()>, what: &str| ok.map_err(|()| format!("{what} refused"));
+    set(request.set_scheme(Some(&scheme)), "scheme")?;
+    set(request.set_authority(Some(authority)), "authority")?;
+    set(request.set_path_with_query(Some(path)), "path")?;
+    outgoing_handler::handle(request, None).map_err(|error| format!("{error:?}"))
+}
+
 impl Plugin for DialOut {
     const NAME: &'static str = "dial_out";
 
-    fn discover(_: &str, _: Limits) -> Result<Discovery, Failure> {
-        Ok(found(vec![split("one")]))
+    fn discover(config: &str, _: Limits) -> Result<Discovery, Failure> {
+        Ok(found(match mode(config) {
+            // Beside the one that hangs there is one that does not.
+            "drip" => vec![split("one"), split("honest")],
+            _ => vec![split("one")],
+        }))
     }
 
-    fn read(config: &str, _: Split, _: Limits) -> Result<(), Failure> {
+    fn read(config: &str, read: Split, _: Limits) -> Result<(), Failure> {
         let granted = text(config, "granted");
         let foreign = text(config, "foreign");
         match mode(config) {
@@ -94,6 +131,32 @@ impl Plugin for DialOut {
                     return Err(Failure::Internal(error));
                 }
             },
+            "drip" if read.id == "honest" => {
+                emit(&events(&["beside-the-slow"])).map_err(Failure::Internal)
+            }
+            "bomb" => match body(granted, "/bomb") {
+                Ok(bytes) => Err(Failure::Internal(format!("{bytes} bytes and an end"))),
+                Err(error) => Err(Failure::Internal(error)),
+            },
+            "drip" => match body(granted, "/drip") {
+                Ok(bytes) => Err(Failure::Internal(format!("{bytes} bytes and an end"))),
+                Err(error) => Err(Failure::Internal(error)),
+            },
+            "redirect" => {
+                for path in ["/foreign", "/metadata", "/loop"] {
+                    match get(Scheme::Http, granted, path) {
+                        Ok(302 | 307 | 308) => {}
+                        other => return Err(Failure::Internal(format!("{path}: {other:?}"))),
+                    }
+                }
+                emit(&events(&["went-nowhere"])).map_err(Failure::Internal)
+            }
+            "abandon" => {
+                for _ in 0..400 {
+                    abandon(granted).map_err(Failure::Internal)?;
+                }
+                emit(&events(&["abandoned-all"])).map_err(Failure::Internal)
+            }
             _ => match get(Scheme::Http, foreign, "/steal?data=1") {
                 Ok(status) => Err(Failure::Internal(format!(
                     "a foreign host answered {status}"

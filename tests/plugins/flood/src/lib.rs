@@ -4,7 +4,7 @@ use sluicegate_fault::bindings::wasi::clocks::monotonic_clock::subscribe_duratio
 use sluicegate_fault::bindings::wasi::http::types::Fields;
 use sluicegate_fault::{
     Batch, Discovery, Failure, Limits, Next, Plugin, Split, emit, entry, events, found, log, mode,
-    split, state,
+    output, split, state,
 };
 
 struct Flood;
@@ -19,7 +19,22 @@ impl Plugin for Flood {
     fn discover(config: &str, _: Limits) -> Result<Discovery, Failure> {
         if mode(config) == "state" {
             for number in 0_u64.. {
-                if let Err(refusal) = state::set(&format!("key{number}"), &[7; 4_096]) {
+                if let Err(refusal) = state::set(&format!("key{number}"), &[7; 8_192]) {
+                    return Err(internal(format!("after {number} keys: {refusal:?}")));
+                }
+            }
+        }
+        if mode(config) == "churn" {
+            // Each key is gone before the next one comes, so that the quota never says no.
+            for number in 0..50_000 {
+                let key = format!("{number:0>500}");
+                state::set(&key, &[7; 512]).map_err(|refusal| internal(format!("{refusal:?}")))?;
+                state::delete(&key).map_err(|refusal| internal(format!("{refusal:?}")))?;
+            }
+        }
+        if mode(config) == "keys" {
+            for number in 0_u64.. {
+                if let Err(refusal) = state::set(&format!("key{number}"), &[]) {
                     return Err(internal(format!("after {number} keys: {refusal:?}")));
                 }
             }
@@ -44,6 +59,12 @@ impl Plugin for Flood {
                 log::log(log::Level::Warn, &"x".repeat(4 << 20), &[]);
                 emit(&events(&["flood-log"])).map_err(internal)
             }
+            "letters" => loop {
+                // No body, and reasons that nobody wants to read.
+                output::reject(&[], &"why not ".repeat(100_000))
+                    .map_err(|refusal| internal(format!("{refusal:?}")))?;
+            },
+            "churn" => emit(&events(&["churned"])).map_err(internal),
             "again" => emit(&events(&["again"])).map_err(internal),
             "emit" => loop {
                 emit(&events(&["same"])).map_err(internal)?;

@@ -1,9 +1,9 @@
-//! Says what is not so: batches whose lengths are wrong, splits and streams that break the rules, state that may
-//! not be written.
+//! Says what is not so: batches whose lengths are wrong, splits and streams that break the rules, times that no
+//! calendar has, state that may not be written.
 
 use sluicegate_fault::{
-    Batch, Discovery, Failure, Limits, Plugin, Split, Stream, emit, entry, events, found, mode,
-    split, state, stream,
+    Batch, Discovery, Entry, Failure, Gap, Limits, Plugin, Retry, Scope, Split, Stream, emit,
+    entry, events, found, mode, split, state, stream,
 };
 
 struct Lie;
@@ -32,6 +32,7 @@ impl Plugin for Lie {
             "many_streams" => (0..5_000)
                 .map(|number| stream(&number.to_string()))
                 .collect(),
+            "stream_name" => vec![stream(&"forged\n\u{1b}[31m".repeat(100_000))],
             _ => vec![stream("feed")],
         })
     }
@@ -49,9 +50,28 @@ impl Plugin for Lie {
                 payload: vec![0; (16 << 10) + 1],
                 ..split("big")
             },
+            "times" => Split {
+                created: i64::MIN,
+                expires: Some(i64::MAX),
+                ..split("never")
+            },
             _ => split("one"),
         };
-        Ok(found(vec![wrong]))
+        let found = found(vec![wrong]);
+        Ok(match mode(config) {
+            "watermark" => Discovery {
+                watermark: Some(i64::MAX),
+                ..found
+            },
+            "gaps" => {
+                let (since, until, reason) = (0, 1, "so it says".repeat(1_000));
+                Discovery {
+                    gaps: vec![Gap { since, until, reason }; 5_000],
+                    ..found
+                }
+            }
+            _ => found,
+        })
     }
 
     fn read(config: &str, _: Split, _: Limits) -> Result<(), Failure> {
@@ -70,6 +90,32 @@ impl Plugin for Lie {
             "big_event" => {
                 let body = format!("{{\"a\":\"{}\"}}", "x".repeat(70 << 10));
                 refused(&one(1, body.len(), format!("a{body}").as_bytes()))
+            }
+            "event_times" => {
+                let mut batch = events(&["before", "after"]);
+                for (entry, time) in batch.entries.iter_mut().zip([i64::MIN, i64::MAX]) {
+                    *entry = Entry { time, ..*entry };
+                }
+                refused(&batch)
+            }
+            "after" => Err(Failure::Retry(Retry {
+                after_ms: Some(u64::MAX),
+                affects: Scope::Tenant,
+                reason: "come back in 584 million years".into(),
+            })),
+            "huge_event" => {
+                let body = format!("{{\"a\":\"{}\"}}", "x".repeat(33 << 20));
+                refused(&one(1, body.len(), format!("a{body}").as_bytes()))
+            }
+            "big_batch" => {
+                let body = format!("{{\"a\":\"{}\"}}", "x".repeat(600 << 10));
+                let bytes = format!("a{body}b{body}").into_bytes();
+                let entries = vec![entry(1, body.len()); 2];
+                refused(&Batch { bytes, entries })
+            }
+            "deep" => {
+                let body = format!("{}1{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
+                refused(&one(4, body.len(), format!("deep{body}").as_bytes()))
             }
             "lost" => Err(Failure::SplitLost("it says so".into())),
             _ => emit(&events(&["one"])).map_err(Failure::Internal),

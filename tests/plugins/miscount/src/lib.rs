@@ -48,6 +48,11 @@ impl Guest for Miscount {
             verdicts[0] = Verdict::Drop("and yet it is given".into());
         } else if has("trap") {
             std::process::abort();
+        } else if has("hoard") {
+            let mut kept = Vec::new();
+            loop {
+                kept.push(black_box(vec![1_u8; 64 << 10]));
+            }
         } else if has("spin") {
             let mut turns = 0_u64;
             loop {
