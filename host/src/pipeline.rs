@@ -34,6 +34,7 @@ use crate::line::{Line, Parts};
 use crate::plugin::{self, PluginSource};
 use crate::sandbox::{Limits, Sandbox};
 use crate::secret::{Redactor, SecretRef};
+use crate::sink::azure_logs_ingestion::AzureLogsIngestionSink;
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::file::FileSink;
 use crate::sink::files::FilesSink;
@@ -255,6 +256,10 @@ fn make_sink(
         SinkKind::File { path } => Way::Ordered(Box::new(FileSink::new(&sink.name, path))),
         SinkKind::Files(config) => {
             Way::Ordered(Box::new(FilesSink::new(&sink.name, config, clock)))
+        }
+        SinkKind::AzureLogsIngestion(config) => {
+            let made = AzureLogsIngestionSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
         }
         SinkKind::Elasticsearch(config) => {
             let made = ElasticsearchSink::new(&sink.name, config, http, redactor, clock)?;

@@ -6,6 +6,7 @@
 //! There are two ways to deliver: [`Sink`] writes in order, one write at a time, and may keep positions; a
 //! [`RequestSink`] sends requests, several at once. An [`Outlet`] is either, with the condition of what goes there.
 
+pub mod azure_logs_ingestion;
 pub mod concurrency;
 pub mod elasticsearch;
 pub mod file;

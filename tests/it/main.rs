@@ -8,6 +8,7 @@
 mod api;
 mod audit;
 mod authoring;
+mod azure_logs_ingestion;
 mod backfill;
 mod blobs;
 mod config;

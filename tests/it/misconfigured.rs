@@ -63,6 +63,7 @@ fn provide(folder: &Path) {
         "salt",
         "archive.token",
         "splunk.token",
+        "azure.secret",
         "elasticsearch.key",
         "collector.token",
         "fluentd.key",

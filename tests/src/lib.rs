@@ -4,6 +4,7 @@
 //! Nothing here asks the code under test what is right: events are read back from the file as any reader would,
 //! and the oracle knows only what the office issued.
 
+pub mod azure;
 pub mod bulk;
 mod chance;
 pub mod collector;
@@ -24,6 +25,7 @@ pub mod rig;
 pub mod seaweed;
 pub mod syslog;
 
+pub use azure::{IngestionFaults, LogsIngestion};
 pub use bulk::{Bulk, BulkFaults};
 pub use collector::{Collector, CollectorFaults};
 pub use command::{Ended, Running, Sluicegate};

@@ -340,6 +340,11 @@ pub(super) fn order() -> Map<String, Value> {
         ("file", keys::<sink::file::FileSection>()),
         ("file_encoding", keys::<sink::file::FileEncodingSection>()),
         ("rotate", keys::<sink::file::RotateSection>()),
+        ("azure_auth", keys::<sink::azure::AzureAuthSection>()),
+        (
+            "azure_logs_ingestion",
+            keys::<sink::azure_logs_ingestion::AzureLogsIngestionSection>(),
+        ),
         (
             "elasticsearch",
             keys::<sink::elasticsearch::ElasticsearchSection>(),

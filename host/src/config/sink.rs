@@ -1,6 +1,8 @@
 //! Section `sinks`: where every event goes.
 
 pub mod address;
+pub mod azure;
+pub mod azure_logs_ingestion;
 pub mod elasticsearch;
 pub mod file;
 pub mod fluent;
@@ -41,6 +43,8 @@ pub enum SinkSection {
     Stdout(StdoutSection),
     /// Appends events to files.
     File(Box<file::FileSection>),
+    /// Sends events to a table of Azure Monitor Logs, and so to Microsoft Sentinel.
+    AzureLogsIngestion(Box<azure_logs_ingestion::AzureLogsIngestionSection>),
     /// Creates events as documents of Elasticsearch or OpenSearch.
     Elasticsearch(Box<elasticsearch::ElasticsearchSection>),
     /// Posts events to any address.
@@ -105,6 +109,8 @@ pub enum SinkKind {
     },
     /// Files that are chosen by the event, rotated, packed, or of rows.
     Files(Box<file::Files>),
+    /// Azure Monitor Logs.
+    AzureLogsIngestion(Box<azure_logs_ingestion::AzureLogsIngestion>),
     /// Elasticsearch or OpenSearch.
     Elasticsearch(Box<elasticsearch::Elasticsearch>),
     /// Any endpoint.
@@ -137,6 +143,7 @@ impl SinkKind {
         match self {
             Self::Stdout => "stdout",
             Self::File { .. } | Self::Files(_) => "file",
+            Self::AzureLogsIngestion(_) => "azure_logs_ingestion",
             Self::Elasticsearch(_) => "elasticsearch",
             Self::Http(_) => "http",
             Self::Kafka(_) => "kafka",
@@ -161,6 +168,7 @@ impl SinkKind {
             Self::Stdout => key.to_owned(),
             Self::File { path } => format!("{key} {}", path.display()),
             Self::Files(files) => format!("{key} {}", files.path),
+            Self::AzureLogsIngestion(sink) => format!("{key} {}{}", sink.endpoint, sink.path),
             Self::Elasticsearch(sink) => {
                 let endpoints: Vec<&str> = sink.endpoints.iter().map(url::Url::as_str).collect();
                 let pipeline = sink.pipeline.as_deref().unwrap_or_default();
@@ -202,6 +210,9 @@ impl SinkSection {
         let kind = match self {
             Self::Stdout(_) => Some(SinkKind::Stdout),
             Self::File(section) => section.check(scope, &at),
+            Self::AzureLogsIngestion(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::AzureLogsIngestion(Box::new(checked))),
             Self::Elasticsearch(section) => section
                 .check(scope, &at)
                 .map(|checked| SinkKind::Elasticsearch(Box::new(checked))),
@@ -257,6 +268,9 @@ impl SinkSection {
         match self {
             Self::Stdout(section) => ("stdout", &section.name, &section.when),
             Self::File(section) => ("file", &section.name, &section.when),
+            Self::AzureLogsIngestion(section) => {
+                ("azure_logs_ingestion", &section.name, &section.when)
+            }
             Self::Elasticsearch(section) => ("elasticsearch", &section.name, &section.when),
             Self::Http(section) => ("http", &section.name, &section.when),
             Self::Kafka(section) => ("kafka", &section.name, &section.when),
