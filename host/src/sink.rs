@@ -19,12 +19,12 @@ pub mod logstash;
 pub mod loki;
 pub(crate) mod members;
 pub mod nats;
+#[cfg(feature = "s3")]
+pub mod objects;
 pub mod otlp;
 pub mod peers;
 pub mod redis;
 pub mod request;
-#[cfg(feature = "s3")]
-pub mod s3;
 pub mod service;
 pub mod socket;
 pub mod splunk_hec;

@@ -8,6 +8,8 @@
 mod api;
 mod audit;
 mod authoring;
+#[cfg(feature = "s3")]
+mod azure_blob;
 mod azure_logs_ingestion;
 mod backfill;
 mod blobs;
@@ -24,6 +26,8 @@ mod failures;
 mod files;
 mod fluent;
 mod fluentbit;
+#[cfg(feature = "s3")]
+mod gcp_cloud_storage;
 mod http;
 mod identity;
 mod interface;

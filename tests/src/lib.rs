@@ -5,6 +5,7 @@
 //! and the oracle knows only what the office issued.
 
 pub mod azure;
+pub mod azurite;
 pub mod bulk;
 mod chance;
 pub mod collector;

@@ -340,6 +340,15 @@ pub(super) fn order() -> Map<String, Value> {
         ("file", keys::<sink::file::FileSection>()),
         ("file_encoding", keys::<sink::file::FileEncodingSection>()),
         ("rotate", keys::<sink::file::RotateSection>()),
+        ("azure_blob", keys::<sink::azure_blob::AzureBlobSection>()),
+        (
+            "azure_blob_auth",
+            keys::<sink::azure_blob::AzureBlobAuthSection>(),
+        ),
+        (
+            "gcp_cloud_storage",
+            keys::<sink::gcp_cloud_storage::GcpCloudStorageSection>(),
+        ),
         ("azure_auth", keys::<sink::azure::AzureAuthSection>()),
         (
             "azure_logs_ingestion",
@@ -360,7 +369,10 @@ pub(super) fn order() -> Map<String, Value> {
         ("redis_auth", keys::<sink::redis::RedisAuthSection>()),
         ("s3", keys::<sink::s3::S3Section>()),
         ("s3_auth", keys::<sink::s3::S3AuthSection>()),
-        ("s3_request", keys::<sink::s3::S3RequestSection>()),
+        (
+            "object_request",
+            keys::<sink::objects::ObjectRequestSection>(),
+        ),
         ("splunk_hec", keys::<sink::splunk_hec::SplunkHecSection>()),
         ("socket", keys::<sink::socket::SocketSection>()),
         ("socket_encoding", keys::<sink::socket::EncodingSection>()),

@@ -16,7 +16,7 @@ use memchr::memmem;
 use super::members::Members;
 use super::request::{Again, Outgoing, Reply, RequestSink};
 use super::service::{Answer, Body, Service, Setting, excerpt};
-use crate::auth::{AuthError, Credentials, credentials};
+use crate::auth::{AuthError, Class, Credentials, credentials};
 use crate::clock::SharedClock;
 use crate::config::HttpConfig;
 use crate::config::sink::azure_logs_ingestion::{AzureLogsIngestion, REQUEST_BYTES};
@@ -110,8 +110,10 @@ impl AzureLogsIngestionSink {
     fn unsigned(&self, error: AuthError) -> Again {
         let what = format!("cannot sign in: {}", error.what);
         let found = Error::unavailable(what).at(self.service.place());
+        // A refusal ends when the credential is replaced, which may be at any moment.
+        let transient = error.class == Class::Transient;
         Again {
-            retry_after: error.retry_after,
+            retry_after: error.retry_after.filter(|_| transient),
             ..Again::trouble(found.help(error.help))
         }
     }
@@ -131,7 +133,7 @@ impl AzureLogsIngestionSink {
                  collection rule, Access control); a new role takes up to half an hour; check `dcr_immutable_id`"
             }
             404 => {
-                "check `endpoint`, `dcr_immutable_id` and `stream_name`: the rule and the endpoint must be of one region"
+                "check `endpoint`, `dcr_immutable_id` and `stream_name`: both must be of one region"
             }
             _ => return self.service.judge(answer),
         };

@@ -1,35 +1,61 @@
-//! Events as objects of a store that speaks S3, each once.
+//! Events as objects of a store, each once: Amazon S3 and what speaks its protocol, Azure Blob Storage, Google Cloud
+//! Storage.
 //!
 //! An object holds what the source handed over together, and is named after that: its split, and a digest of all its
 //! events, whether they were new or not. Read again after a crash, the same part either is known as a whole (it is
 //! committed in one piece), or is written again under its old name, over what may stand there. So nothing stands there
 //! twice, and nothing that was acknowledged is ever replaced by less.
 
+mod azure_blob;
 mod client;
+mod gcp_cloud_storage;
 mod object;
+mod s3;
 
 use std::collections::HashSet;
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
-use object_store::aws::AmazonS3Builder;
 use object_store::{Attribute, Attributes, ObjectStore, PutOptions, RetryConfig};
 
 use super::{Sink, Written};
-use crate::config::HttpConfig;
-use crate::config::sink::s3::S3;
+use crate::clock::SharedClock;
+use crate::config::sink::objects::Objects;
+use crate::config::{self, HttpConfig, SinkKind};
 use crate::error::Error;
 use crate::event::Batch;
-use crate::secret::Redactor;
+use crate::secret::{Redactor, Secret, SecretRef};
+use azure_blob::Blobs;
 use client::Connector;
 use object::Object;
 
+/// A service that keeps objects: where it is, and who we are to it.
+trait Service: fmt::Debug + Send + Sync {
+    /// A client with the secrets as they are now.
+    fn client(
+        &self,
+        connector: &Connector,
+        redactor: &Redactor,
+    ) -> Result<Arc<dyn ObjectStore>, Error>;
+
+    /// The secrets that a client is made with, which may be replaced.
+    fn secrets(&self) -> Vec<&SecretRef>;
+
+    /// Says that the service does not accept who we are.
+    fn refused(&self) {}
+
+    /// What to check when the service does not accept who we are or what we do, and when it does not know the place.
+    fn help(&self) -> (&'static str, &'static str);
+}
+
 /// Delivers to object storage.
 #[derive(Debug)]
-pub struct S3Sink {
+pub struct ObjectSink {
     name: String,
-    config: S3,
+    objects: Objects,
+    service: Box<dyn Service>,
     connector: Connector,
     redactor: Arc<Redactor>,
     store: Arc<dyn ObjectStore>,
@@ -37,28 +63,36 @@ pub struct S3Sink {
     written: HashSet<String>,
 }
 
-impl S3Sink {
-    /// A sink called `name`, as the config wants it; reads secrets and certificates.
+impl ObjectSink {
+    /// The sink that the config wants, of one of three kinds; reads secrets and certificates.
     pub fn new(
-        name: &str,
-        config: &S3,
+        sink: &config::Sink,
         http: &HttpConfig,
         redactor: &Arc<Redactor>,
+        clock: &SharedClock,
     ) -> Result<Self, Error> {
-        let connector = Connector::new(http, config.tls.as_ref(), config.timeout)?;
-        for secret in config
-            .login
-            .iter()
-            .flat_map(|(_, key, token)| token.iter().chain([key]))
-        {
-            if let Some(warning) = secret.warning() {
-                tracing::warn!("{warning}");
+        let (objects, service): (_, Box<dyn Service>) = match &sink.kind {
+            SinkKind::S3(config) => (&config.objects, config.clone()),
+            SinkKind::GcpCloudStorage(config) => (&config.objects, config.clone()),
+            SinkKind::AzureBlob(config) => {
+                let blobs = Blobs::new(config, http, redactor, clock)?;
+                (&config.objects, Box::new(blobs))
             }
+            other => {
+                let what = format!("`{}` keeps no objects", other.key());
+                return Err(Error::internal(what));
+            }
+        };
+        for warning in service.secrets().into_iter().filter_map(SecretRef::warning) {
+            tracing::warn!("{warning}");
         }
+        let connector = Connector::new(http, objects.tls.as_ref(), objects.timeout)?;
+        let at = |error: Error| error.at(format!("sink `{}`", sink.name));
         Ok(Self {
-            store: store(name, config, &connector, redactor)?,
-            name: name.to_owned(),
-            config: config.clone(),
+            store: service.client(&connector, redactor).map_err(at)?,
+            name: sink.name.clone(),
+            objects: objects.clone(),
+            service,
             connector,
             redactor: redactor.clone(),
             written: HashSet::new(),
@@ -67,12 +101,11 @@ impl S3Sink {
 
     fn fails(&self, object: &str, error: &object_store::Error) -> Error {
         use object_store::Error as Trouble;
+        let (who, place) = self.service.help();
         let help = match error {
-            Trouble::Unauthenticated { .. } | Trouble::PermissionDenied { .. } => {
-                "check `auth`, and that it may write (s3:PutObject) to the bucket; secrets are read again for each try"
-            }
-            Trouble::NotFound { .. } => "check `bucket`, `region` and `endpoint`",
-            _ => "check `endpoint` and `region`, and that the service is up",
+            Trouble::Unauthenticated { .. } | Trouble::PermissionDenied { .. } => who,
+            Trouble::NotFound { .. } => place,
+            _ => "check the service's address, and that it is up",
         };
         let error = super::service::excerpt(error.to_string().as_bytes());
         Error::unavailable(format!("cannot write object `{object}`{error}"))
@@ -96,55 +129,28 @@ impl S3Sink {
     }
 }
 
-fn store(
-    name: &str,
-    config: &S3,
-    connector: &Connector,
-    redactor: &Redactor,
-) -> Result<Arc<dyn ObjectStore>, Error> {
-    let builder = match &config.login {
-        None => AmazonS3Builder::from_env(),
-        Some((id, key, token)) => {
-            let key = key.resolve()?;
-            redactor.learn(&key);
-            let mut builder = AmazonS3Builder::new()
-                .with_access_key_id(id)
-                .with_secret_access_key(key.expose());
-            if let Some(token) = token {
-                let token = token.resolve()?;
-                redactor.learn(&token);
-                builder = builder.with_token(token.expose());
-            }
-            builder
-        }
-    };
-    let builder = match &config.endpoint {
-        None => builder,
-        Some(url) => builder
-            .with_endpoint(url.as_str().trim_end_matches('/'))
-            .with_allow_http(url.scheme() == "http"),
-    };
-    let retry = RetryConfig {
-        // The line tries again, for as long as it takes.
+/// The line tries again, for as long as it takes.
+fn no_retries() -> RetryConfig {
+    RetryConfig {
         max_retries: 0,
         ..RetryConfig::default()
-    };
-    let built = builder
-        .with_bucket_name(&config.bucket)
-        .with_region(&config.region)
-        .with_virtual_hosted_style_request(!config.force_path_style)
-        .with_retry(retry)
-        .with_http_connector(connector.clone())
-        .build();
-    let store = built.map_err(|error| {
-        Error::config(format!("object storage cannot be set up: {error}"))
-            .at(format!("sink `{name}`"))
-    })?;
-    Ok(Arc::new(store))
+    }
+}
+
+/// A secret as it is now; kept out of the log from then on.
+fn read(reference: &SecretRef, redactor: &Redactor) -> Result<Secret, Error> {
+    let secret = reference.resolve()?;
+    redactor.learn(&secret);
+    Ok(secret)
+}
+
+fn unusable(error: &object_store::Error) -> Error {
+    let error = super::service::excerpt(error.to_string().as_bytes());
+    Error::config(format!("object storage cannot be set up{error}"))
 }
 
 #[async_trait]
-impl Sink for S3Sink {
+impl Sink for ObjectSink {
     fn name(&self) -> &str {
         &self.name
     }
@@ -154,13 +160,13 @@ impl Sink for S3Sink {
     }
 
     async fn write(&mut self, batches: &[Batch]) -> Result<Written, Error> {
-        let (prefix, compression) = (&self.config.key_prefix, self.config.compression);
+        let (prefix, compression) = (&self.objects.prefix, self.objects.compression);
         let packed = object::pack(prefix, compression, batches).await?;
         let missing = packed
             .into_iter()
             .filter(|object| !self.written.contains(&object.name));
         let puts: Vec<_> = missing.map(|object| self.put(object)).collect();
-        let mut puts = stream::iter(puts).buffer_unordered(self.config.concurrency);
+        let mut puts = stream::iter(puts).buffer_unordered(self.objects.concurrency);
         let (mut written, mut failed) = (Vec::new(), None);
         while let Some(put) = puts.next().await {
             match put {
@@ -175,9 +181,12 @@ impl Sink for S3Sink {
         };
         self.written.extend(written);
         let failure = self.fails(&object, &error);
-        if self.config.login.is_some() {
+        if matches!(error, object_store::Error::Unauthenticated { .. }) {
+            self.service.refused();
+        }
+        if !self.service.secrets().is_empty() {
             // The secrets may have been replaced. Those that cannot be read now leave the old ones.
-            match store(&self.name, &self.config, &self.connector, &self.redactor) {
+            match self.service.client(&self.connector, &self.redactor) {
                 Ok(store) => self.store = store,
                 Err(error) => tracing::warn!(%error, "the credential cannot be read again"),
             }
