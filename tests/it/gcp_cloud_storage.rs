@@ -120,7 +120,10 @@ fn answer(state: &mut State, request: &Request) -> Response {
             "<Error><Code>AuthenticationRequired</Code></Error>".into(),
         );
     }
-    let name = request.path.strip_prefix("/audit-archive/");
+    // The client escapes whatever is no letter or digit.
+    let path = url::form_urlencoded::parse(request.path.as_bytes()).next();
+    let path = path.map(|(path, _)| path.into_owned()).unwrap_or_default();
+    let name = path.strip_prefix("/audit-archive/");
     let kind = request.header("content-type");
     let (Some(name), "PUT", Some("application/gzip")) = (name, request.method.as_str(), kind)
     else {

@@ -107,7 +107,10 @@ impl ObjectSink {
             Trouble::NotFound { .. } => place,
             _ => "check the service's address, and that it is up",
         };
-        let error = super::service::excerpt(error.to_string().as_bytes());
+        // Before it stands the whole address, which says nothing that the object's name does not.
+        let text = error.to_string();
+        let said = text.split_once(" - ").map_or(&*text, |(_, said)| said);
+        let error = super::service::excerpt(said.as_bytes());
         Error::unavailable(format!("cannot write object `{object}`{error}"))
             .at(format!("sink `{}`", self.name))
             .help(help)
