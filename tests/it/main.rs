@@ -40,6 +40,7 @@ mod misconfigured;
 mod nats;
 mod opensearch;
 mod otlp;
+mod otlp_grpc;
 mod pipeline;
 mod progress;
 mod redis;

@@ -17,7 +17,7 @@ pub mod lumberjack;
 pub mod nats;
 pub mod office;
 pub mod opensearch;
-mod otlp;
+pub mod otlp;
 pub mod pipeline;
 pub mod real_server;
 pub mod receiver;

@@ -21,8 +21,9 @@ pub const REQUEST_BYTES: usize = 1_000_000;
 
 /// Sends events to a table of Azure Monitor Logs, where Microsoft Sentinel reads them, by Microsoft's Logs Ingestion
 /// API. A data collection rule (DCR) names the columns that a stream has: members of an event that are no column of it,
-/// such as `event` or `user` of type `dynamic`, are dropped by the service. An event that is sent again after a crash or
-/// a lost answer comes twice. An event that is too large (413) is a dead letter.
+/// such as `event` or `user` of type `dynamic`, are dropped by the service. An event that is sent again after a crash
+/// or a lost answer comes twice. An event that is too large (413) is a dead letter; what is wrong with the rule, the
+/// stream or our rights (400, 403, 404) holds events back until it is put right.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "azure_logs_ingestion")]
