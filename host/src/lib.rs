@@ -12,6 +12,7 @@ pub mod engine;
 pub mod error;
 pub mod event;
 pub mod health;
+pub mod heap;
 pub mod http;
 pub mod ledger;
 pub mod limiter;

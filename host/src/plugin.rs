@@ -15,7 +15,7 @@ use wasmtime::component::{Component, InstancePre};
 
 use call::bounded;
 pub use call::{PluginSource, TenantContext};
-pub use transform::{PluginTransform, TransformStage, Transformed};
+pub use transform::{Outcome, PluginTransform, TransformStage, Transformed};
 
 use crate::capability::source_world::SourcePluginPre;
 use crate::capability::source_world::sluicegate::plugin::types as wit;

@@ -3,17 +3,64 @@
 //! Written with the vector instructions that every x86-64 has and that wasm has with `simd128`;
 //! elsewhere with two words. All three give the same answer, and a test asks them.
 
-/// The sixteen bytes from `at` as two words, with zeros behind the end of the bytes.
-#[inline]
-pub(crate) fn load(bytes: &[u8], at: usize) -> (u64, u64) {
-    let rest = bytes.get(at..).unwrap_or_default();
-    // Two loads into registers: as one array the block would go through memory in wasm.
-    if let Some((low, rest)) = rest.split_first_chunk()
-        && let Some(high) = rest.first_chunk()
-    {
-        return (u64::from_le_bytes(*low), u64::from_le_bytes(*high));
+/// Sixteen bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct Block {
+    /// The first eight.
+    pub(crate) low: u64,
+    /// The other eight.
+    pub(crate) high: u64,
+    /// All of them once more: to put the words together again takes longer than to read twice.
+    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+    all: std::arch::wasm32::v128,
+}
+
+impl Block {
+    /// The sixteen bytes from `at`, with zeros behind the end of the bytes.
+    #[inline]
+    pub(crate) fn load(bytes: &[u8], at: usize) -> Self {
+        let rest = bytes.get(at..).unwrap_or_default();
+        // Two loads into registers: as one array the block would go through memory in wasm.
+        if let Some(all) = rest.first_chunk::<16>()
+            && let Some((low, rest)) = all.split_first_chunk()
+            && let Some(high) = rest.first_chunk()
+        {
+            return Block {
+                low: u64::from_le_bytes(*low),
+                high: u64::from_le_bytes(*high),
+                #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+                all: wasm::load(all),
+            };
+        }
+        Block::from(load_end(bytes, rest.len()))
     }
-    load_end(bytes, rest.len())
+
+    /// Marks, one bit a byte, quotes, backslashes and control bytes.
+    #[inline]
+    pub(crate) fn stops(self) -> u32 {
+        #[cfg(target_arch = "x86_64")]
+        #[expect(unsafe_code, reason = "the one way to say that every x86-64 has SSE2")]
+        // SAFETY: SSE2 is part of x86-64; there is no such machine without it.
+        return unsafe { x86::stops(self.low, self.high) };
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        return wasm::stops(self.all);
+        #[cfg(not(any(
+            target_arch = "x86_64",
+            all(target_arch = "wasm32", target_feature = "simd128")
+        )))]
+        return words(self.low, self.high);
+    }
+}
+
+impl From<(u64, u64)> for Block {
+    fn from((low, high): (u64, u64)) -> Self {
+        Block {
+            low,
+            high,
+            #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+            all: std::arch::wasm32::u64x2(low, high),
+        }
+    }
 }
 
 /// The last `length` bytes, fewer than sixteen: what stands before them is read too and shifted out.
@@ -23,9 +70,10 @@ fn load_end(bytes: &[u8], length: usize) -> (u64, u64) {
     let Some(last) = bytes.last_chunk::<16>() else {
         let rest = &bytes[bytes.len() - length..];
         block[..length].copy_from_slice(rest);
-        return load(&block, 0);
+        let Block { low, high, .. } = Block::load(&block, 0);
+        return (low, high);
     };
-    let (low, high) = load(last, 0);
+    let Block { low, high, .. } = Block::load(last, 0);
     let shift = 8 * (16 - length);
     match shift {
         0 => (low, high),
@@ -33,22 +81,6 @@ fn load_end(bytes: &[u8], length: usize) -> (u64, u64) {
         64..128 => (high >> (shift - 64), 0),
         _ => (0, 0),
     }
-}
-
-/// Marks, one bit a byte, quotes, backslashes and control bytes.
-#[inline]
-pub(crate) fn stops(low: u64, high: u64) -> u32 {
-    #[cfg(target_arch = "x86_64")]
-    #[expect(unsafe_code, reason = "the one way to say that every x86-64 has SSE2")]
-    // SAFETY: SSE2 is part of x86-64; there is no such machine without it.
-    return unsafe { x86::stops(low, high) };
-    #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
-    return wasm::stops(low, high);
-    #[cfg(not(any(
-        target_arch = "x86_64",
-        all(target_arch = "wasm32", target_feature = "simd128")
-    )))]
-    return words(low, high);
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -71,11 +103,19 @@ mod x86 {
 
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm {
-    use std::arch::wasm32::{u8x16_bitmask, u8x16_eq, u8x16_lt, u8x16_splat, u64x2, v128_or};
+    use std::arch::wasm32::{
+        u8x16_bitmask, u8x16_eq, u8x16_lt, u8x16_splat, v128, v128_load, v128_or,
+    };
 
     #[inline]
-    pub(super) fn stops(low: u64, high: u64) -> u32 {
-        let block = u64x2(low, high);
+    #[expect(unsafe_code, reason = "there is no safe way to load a vector")]
+    pub(super) fn load(bytes: &[u8; 16]) -> v128 {
+        // SAFETY: all sixteen bytes are there, and a load in wasm needs no alignment.
+        unsafe { v128_load(bytes.as_ptr().cast()) }
+    }
+
+    #[inline]
+    pub(super) fn stops(block: v128) -> u32 {
         let quote = u8x16_eq(block, u8x16_splat(0x22));
         let backslash = u8x16_eq(block, u8x16_splat(0x5c));
         let control = u8x16_lt(block, u8x16_splat(0x20));
@@ -124,7 +164,8 @@ mod tests {
                 let count = (length - at).min(16);
                 block[..count].copy_from_slice(&bytes[at..at + count]);
                 let half = |from| u64::from_le_bytes(block[from..from + 8].try_into().unwrap());
-                assert_eq!(load(bytes, at), (half(0), half(8)), "{at} of {length}");
+                let Block { low, high, .. } = Block::load(bytes, at);
+                assert_eq!((low, high), (half(0), half(8)), "{at} of {length}");
             }
         }
     }
@@ -141,7 +182,7 @@ mod tests {
                     let stop = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
                     let expected = block.iter().position(stop);
                     let found = |marks: u32| (marks != 0).then(|| marks.trailing_zeros() as usize);
-                    assert_eq!(found(stops(half(0), half(8))), expected, "{block:?}");
+                    assert_eq!(found(Block::load(&block, 0).stops()), expected, "{block:?}");
                     assert_eq!(found(words(half(0), half(8))), expected, "{block:?}");
                 }
             }

@@ -7,7 +7,8 @@
 
 use std::num::NonZeroU64;
 
-use crate::{block, hash};
+use crate::block::{self, Block};
+use crate::hash;
 
 /// A number occurs.
 pub(crate) const NUMBER: u8 = 1;
@@ -133,10 +134,11 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
     #[inline(always)]
     pub(crate) fn string(&mut self) -> Option<Hash> {
         let start = self.at;
-        let (low, high) = block::load(self.bytes, start);
-        let stop = block::stops(low, high);
+        let block = Block::load(self.bytes, start);
+        let Block { low, high, .. } = block;
+        let stop = block.stops();
         if stop == 0 {
-            return self.string_of_blocks();
+            return self.string_of_blocks(low, high);
         }
         let length = stop.trailing_zeros();
         let (state, seen, word) = if length < 8 {
@@ -161,14 +163,20 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
         })
     }
 
-    /// Reads a string that is longer than a block.
+    /// Reads the rest of a string whose first sixteen bytes are these.
     #[inline(never)]
-    fn string_of_blocks(&mut self) -> Option<Hash> {
+    fn string_of_blocks(&mut self, low: u64, high: u64) -> Option<Hash> {
         let start = self.at;
-        let (mut state, mut seen, mut at) = (hash::SEED, 0, start);
+        let mut state = if HASH {
+            hash::mix(hash::mix(hash::SEED, low), high)
+        } else {
+            hash::SEED
+        };
+        let (mut seen, mut at) = (low | high, start + 16);
         loop {
-            let (low, high) = block::load(self.bytes, at);
-            let stop = block::stops(low, high);
+            let block = Block::load(self.bytes, at);
+            let Block { low, high, .. } = block;
+            let stop = block.stops();
             if stop == 0 {
                 if HASH {
                     state = hash::mix(hash::mix(state, low), high);
@@ -277,14 +285,16 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
     )]
     #[inline(always)]
     pub(crate) fn value(&mut self, depth: u32) -> Option<Hash> {
-        match self.peek()? {
-            b'"' => {
-                self.at += 1;
-                if self.peek() == Some(b'"') {
-                    self.flags |= EMPTY;
-                }
-                self.string()
+        let first = self.peek()?;
+        if first == b'"' {
+            // Most values are; a test of its own is foretold better than a jump among many.
+            self.at += 1;
+            if self.peek() == Some(b'"') {
+                self.flags |= EMPTY;
             }
+            return self.string();
+        }
+        match first {
             b'{' => self.object(depth),
             b'[' => self.array(depth),
             b't' => self.literal(b"true"),

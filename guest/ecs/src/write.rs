@@ -8,7 +8,7 @@ use crate::clean::write_tree;
 use crate::document::{Document, Slot};
 use crate::record::{Member, Record};
 use crate::scan::{EMPTY, NUMBER};
-use crate::table::fields::{Field, ROWS, shared_objects};
+use crate::table::fields::{Field, ROWS, opening, shared_objects};
 use crate::value::Value;
 
 /// How values are written.
@@ -91,20 +91,12 @@ impl Writer<'_> {
             self.depth -= 1;
             self.comma = true;
         }
-        let row = &ROWS[row];
-        for parent in row.parents.iter().skip(self.depth) {
-            self.name(parent);
-            self.comma = false;
+        if self.comma {
+            self.out.push(b',');
         }
-        self.depth = row.parents.len();
-        self.name(row.leaf);
-    }
-
-    /// Writes a name that begins with a comma, without it where nothing stands before.
-    fn name(&mut self, name: &str) {
-        let name = name.as_bytes();
-        let name = name.get(usize::from(!self.comma)..).unwrap_or_default();
-        put(self.out, name);
+        put(self.out, opening(row, shared));
+        self.depth = ROWS[row].parents.len();
+        self.comma = false;
     }
 
     /// The members that no rule moved away.
@@ -137,7 +129,11 @@ impl Writer<'_> {
     }
 
     /// Writes a value; false when it vanishes, and then nothing is written.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "most values are texts; a call would cost more than they do"
+    )]
+    #[inline(always)]
     fn value(&mut self, value: Value<'_>) -> bool {
         if let Value::Text(text) = value {
             if self.style.prune && text.is_empty() {
@@ -150,6 +146,7 @@ impl Writer<'_> {
     }
 
     /// The same for what is not a text; most values are.
+    #[inline(never)]
     fn other_value(&mut self, value: Value<'_>) -> bool {
         let prune = self.style.prune;
         match value {
@@ -158,7 +155,7 @@ impl Writer<'_> {
             Value::Bool(true) => self.out.extend_from_slice(b"true"),
             Value::Bool(false) => self.out.extend_from_slice(b"false"),
             Value::Number(digits) => self.out.extend_from_slice(digits),
-            Value::Text(_) => return self.value(value),
+            Value::Text(text) => put_quoted(self.out, text.escaped),
             Value::Tree(tree) => return write_tree(tree, prune, self.out),
             Value::Pairs(pairs) => {
                 let start = self.out.len();

@@ -24,7 +24,7 @@ use crate::capability::Grants;
 use crate::error::Error;
 use crate::event::{Event, Identity};
 use crate::pipeline::Runtime;
-use crate::plugin::{self, Export, Plugin, PluginTransform, Transformed};
+use crate::plugin::{self, Export, Outcome, Plugin, PluginTransform, Transformed};
 use crate::sandbox::Limits;
 use crate::secret::Redactor;
 use crate::stage::user_agent::UserAgents;
@@ -168,23 +168,17 @@ struct Mapper {
 }
 
 impl Mapper {
-    async fn map(&self, records: &[Event]) -> Result<Vec<Transformed>, Error> {
+    async fn map(&self, records: &[Event]) -> Result<Transformed, Error> {
         let applied = self.transform.apply(&self.nobody, records).await;
-        let mut answers = applied.map_err(|failure| Error::internal(failure.to_string()))?;
-        let Some(agents) = &self.agents else {
-            return Ok(answers);
-        };
-        for answer in &mut answers {
-            let Transformed::Events(events) = answer else {
-                continue;
-            };
-            for event in events {
+        let mut transformed = applied.map_err(|failure| Error::internal(failure.to_string()))?;
+        if let Some(agents) = &self.agents {
+            for event in &mut transformed.events {
                 if let Cow::Owned(enriched) = agents.enrich(&event.body) {
                     event.body = Bytes::from(enriched);
                 }
             }
         }
-        Ok(answers)
+        Ok(transformed)
     }
 }
 
@@ -294,7 +288,7 @@ impl Gather<'_> {
     }
 }
 
-type Mapping = JoinHandle<Result<(Vec<Event>, Vec<Transformed>), Error>>;
+type Mapping = JoinHandle<Result<(Vec<Event>, Transformed), Error>>;
 
 /// A piece on its way, in the order of the input.
 enum Waiting {
@@ -321,8 +315,8 @@ async fn map(
             Some(Piece::Records(records)) => {
                 let mapper = mapper.clone();
                 waiting.push_back(Waiting::Mapping(tokio::spawn(async move {
-                    let answers = mapper.map(&records).await?;
-                    Ok((records, answers))
+                    let transformed = mapper.map(&records).await?;
+                    Ok((records, transformed))
                 })));
             }
             None => match waiting.pop_front() {
@@ -333,10 +327,10 @@ async fn map(
                 }
                 Some(Waiting::Mapping(mapping)) => {
                     let mapped = mapping.await;
-                    let (records, answers) = mapped.map_err(|error| {
+                    let (records, transformed) = mapped.map_err(|error| {
                         Error::internal(format!("the mapping panicked: {error}"))
                     })??;
-                    output.write(&records, answers)?;
+                    output.write(&records, &transformed)?;
                 }
             },
         }
@@ -352,22 +346,26 @@ struct Output {
 }
 
 impl Output {
-    fn write(&mut self, records: &[Event], answers: Vec<Transformed>) -> Result<(), Error> {
-        let mut lines = Vec::with_capacity(BATCH_BYTES * 2);
-        for (record, answer) in records.iter().zip(answers) {
-            self.sums.records += 1;
-            self.sums.bytes += record.body.len() as u64;
-            match answer {
-                Transformed::Events(events) => {
-                    self.sums.events += events.len() as u64;
-                    for event in events {
-                        lines.extend_from_slice(&event.body);
-                        lines.push(b'\n');
-                    }
-                }
-                Transformed::Dropped(_) => self.sums.dropped += 1,
-                Transformed::Rejected(reason) => self.reject(&record.body, &reason)?,
+    fn write(&mut self, records: &[Event], transformed: &Transformed) -> Result<(), Error> {
+        let Transformed { events, outcomes } = transformed;
+        self.sums.records += records.len() as u64;
+        self.sums.bytes += records
+            .iter()
+            .map(|record| record.body.len() as u64)
+            .sum::<u64>();
+        self.sums.events += events.len() as u64;
+        for (record, outcome) in records.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Made(_) => {}
+                Outcome::Dropped(_) => self.sums.dropped += 1,
+                Outcome::Rejected(reason) => self.reject(&record.body, reason)?,
             }
+        }
+        let size = events.iter().map(|event| event.body.len() + 1).sum();
+        let mut lines = Vec::with_capacity(size);
+        for event in events {
+            lines.extend_from_slice(&event.body);
+            lines.push(b'\n');
         }
         io::stdout()
             .write_all(&lines)

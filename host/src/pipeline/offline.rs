@@ -11,7 +11,7 @@ use crate::config::{Config, TestInput};
 use crate::error::Error;
 use crate::event::{Batch, Event, Identity, Part, StreamKey};
 use crate::line::route::Routes;
-use crate::plugin::{Export, Plugin, PluginTransform, Transformed};
+use crate::plugin::{Export, Outcome, Plugin, PluginTransform};
 use crate::sandbox::Limits;
 use crate::stage::Stage;
 use crate::stage::script::Runner;
@@ -160,15 +160,15 @@ impl Offline {
         let (limits, clock) = (Limits::from(&tenant.limits), self.runtime.clock.clone());
         let transform = PluginTransform::new(plugin.clone(), config, limits, clock)?;
         let applied = transform.apply(&stream.tenant, records).await;
-        let answers = applied.map_err(|failure| Error::unavailable(failure.to_string()))?;
-        let mut events = Vec::new();
-        for answer in answers {
-            match answer {
-                Transformed::Events(made) => events.extend(made),
-                Transformed::Dropped(reason) => fate.dropped.push(format!("source: {reason}")),
-                Transformed::Rejected(reason) => fate.rejected.push(format!("source: {reason}")),
+        let transformed = applied.map_err(|failure| Error::unavailable(failure.to_string()))?;
+        for outcome in transformed.outcomes {
+            match outcome {
+                Outcome::Made(_) => {}
+                Outcome::Dropped(reason) => fate.dropped.push(format!("source: {reason}")),
+                Outcome::Rejected(reason) => fate.rejected.push(format!("source: {reason}")),
             }
         }
+        let mut events = transformed.events;
         // As when it is read: what an event is known by comes from the record itself.
         for event in &mut events {
             event.identity = Identity::of(&stream.tenant, &event.id, event.fingerprint);

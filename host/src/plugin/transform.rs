@@ -31,11 +31,20 @@ const ATTEMPTS: u32 = 3;
 /// Calls after which an instance is replaced, so that a leak in a plugin stays small.
 const CALLS: u32 = 1_000;
 
-/// What became of one event.
+/// What became of a batch.
 #[derive(Debug)]
-pub enum Transformed {
-    /// These came of it.
-    Events(Vec<Event>),
+pub struct Transformed {
+    /// All that came of it, in its order.
+    pub events: Vec<Event>,
+    /// One for each event that went in.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// What became of one event.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// So many of the events came of it.
+    Made(usize),
     /// Left out on purpose.
     Dropped(String),
     /// Could not be handled.
@@ -85,12 +94,8 @@ impl PluginTransform {
         })
     }
 
-    /// Transforms events of one tenant; one answer for each.
-    pub async fn apply(
-        &self,
-        tenant: &Arc<str>,
-        events: &[Event],
-    ) -> Result<Vec<Transformed>, Failure> {
+    /// Transforms events of one tenant.
+    pub async fn apply(&self, tenant: &Arc<str>, events: &[Event]) -> Result<Transformed, Failure> {
         let _slot = self.plugin.sandbox.slot().await;
         let wall = WallBudget::start(self.limits.wall);
         let mut instance = self.instance(tenant, &wall).await?;
@@ -182,7 +187,7 @@ impl PluginTransform {
         events: &[Event],
         batch: wit::Batch,
         verdicts: Vec<exports::Verdict>,
-    ) -> Result<Vec<Transformed>, Failure> {
+    ) -> Result<Transformed, Failure> {
         // What comes of a batch may be larger than it, or hold more events.
         let limits = Limits {
             batch_bytes: u32::MAX,
@@ -191,45 +196,44 @@ impl PluginTransform {
         };
         // Each gets its identity below, from the event it was made of.
         let none = |_: &str, _| Identity([0; 16]);
-        let made = output::events(batch, &limits, none).map_err(|rule| self.fault(&rule))?;
+        let mut made = output::events(batch, &limits, none).map_err(|rule| self.fault(&rule))?;
         if verdicts.len() != events.len() {
             let (got, owed) = (verdicts.len(), events.len());
             return Err(self.fault(&format!("it gave {got} verdicts for {owed} events")));
         }
-        let mut made = made.into_iter();
-        let mut answers = Vec::with_capacity(events.len());
+        let mut rest = made.iter_mut();
+        let mut outcomes = Vec::with_capacity(events.len());
         for (event, verdict) in events.iter().zip(verdicts) {
-            let mut take = |count: usize| -> Result<Vec<Event>, Failure> {
-                let taken: Vec<_> = made.by_ref().take(count).collect();
-                if taken.len() == count {
-                    return Ok(taken);
-                }
-                Err(self.fault("its verdicts promise more events than it gave"))
+            let kept = matches!(verdict, exports::Verdict::Keep);
+            let outcome = match verdict {
+                exports::Verdict::Keep => Outcome::Made(1),
+                exports::Verdict::Many(count) => Outcome::Made(count as usize),
+                exports::Verdict::Drop(reason) => Outcome::Dropped(reason),
+                exports::Verdict::Reject(reason) => Outcome::Rejected(reason),
             };
-            answers.push(match verdict {
-                exports::Verdict::Keep => {
-                    let mut taken = take(1)?;
-                    taken
-                        .iter_mut()
-                        .for_each(|made| made.identity = event.identity);
-                    Transformed::Events(taken)
+            if let Outcome::Made(count) = outcome {
+                if count > rest.len() {
+                    return Err(self.fault("its verdicts promise more events than it gave"));
                 }
-                exports::Verdict::Many(count) => {
-                    let mut taken = take(count as usize)?;
-                    for (index, made) in taken.iter_mut().enumerate() {
-                        let index = u32::try_from(index).unwrap_or(u32::MAX);
-                        made.identity = event.identity.child(index);
-                    }
-                    Transformed::Events(taken)
+                for (index, made) in rest.by_ref().take(count).enumerate() {
+                    made.identity = if kept {
+                        event.identity
+                    } else {
+                        event
+                            .identity
+                            .child(u32::try_from(index).unwrap_or(u32::MAX))
+                    };
                 }
-                exports::Verdict::Drop(reason) => Transformed::Dropped(reason),
-                exports::Verdict::Reject(reason) => Transformed::Rejected(reason),
-            });
+            }
+            outcomes.push(outcome);
         }
-        if made.next().is_some() {
+        if rest.next().is_some() {
             return Err(self.fault("it gave more events than its verdicts account for"));
         }
-        Ok(answers)
+        Ok(Transformed {
+            events: made,
+            outcomes,
+        })
     }
 }
 
@@ -278,7 +282,7 @@ impl Stage for TransformStage {
         let mut last = String::new();
         for _ in 0..ATTEMPTS {
             match self.0.apply(&stream.tenant, &events).await {
-                Ok(answers) => return sort(events, answers),
+                Ok(transformed) => return sort(events, transformed),
                 Err(failure) => {
                     tracing::warn!(%failure, "a transform failed; trying again");
                     last = failure.to_string();
@@ -296,13 +300,16 @@ impl Stage for TransformStage {
     }
 }
 
-fn sort(events: Vec<Event>, answers: Vec<Transformed>) -> Staged {
-    let mut staged = Staged::default();
-    for (event, answer) in events.into_iter().zip(answers) {
-        match answer {
-            Transformed::Events(made) => staged.passed.extend(made),
-            Transformed::Dropped(_) => staged.dropped += 1,
-            Transformed::Rejected(reason) => staged.rejected.push((event, reason)),
+fn sort(events: Vec<Event>, transformed: Transformed) -> Staged {
+    let mut staged = Staged {
+        passed: transformed.events,
+        ..Staged::default()
+    };
+    for (event, outcome) in events.into_iter().zip(transformed.outcomes) {
+        match outcome {
+            Outcome::Made(_) => {}
+            Outcome::Dropped(_) => staged.dropped += 1,
+            Outcome::Rejected(reason) => staged.rejected.push((event, reason)),
         }
     }
     staged

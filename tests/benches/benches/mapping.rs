@@ -40,6 +40,8 @@ struct Speed {
 }
 
 fn main() {
+    // As the command does.
+    sluicegate::heap::settle();
     let corpus = Corpus::read();
     let component = Component::load().unwrap_or_else(|error| panic!("{error}"));
     compare(&component, &corpus);

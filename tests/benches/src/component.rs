@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sluicegate::capability::Grants;
 use sluicegate::clock::SystemClock;
 use sluicegate::event::Event;
-use sluicegate::plugin::{self, Plugin, PluginTransform, Transformed};
+use sluicegate::plugin::{self, Outcome, Plugin, PluginTransform};
 use sluicegate::sandbox::{Limits, Sandbox};
 use tokio::runtime::{Builder, Runtime};
 
@@ -48,14 +48,15 @@ impl Component {
     /// When the component fails or refuses a record: the records are known to be good.
     #[must_use]
     pub fn map(&self, records: &[Event]) -> Vec<Event> {
-        let answers = self
+        let applied = self
             .runtime
             .block_on(self.transform.apply(&"bench".into(), records));
-        let answers = answers.expect("the component maps these records");
-        let events = answers.into_iter().flat_map(|answer| match answer {
-            Transformed::Events(events) => events,
-            other => panic!("a record was not mapped: {other:?}"),
-        });
-        events.collect()
+        let transformed = applied.expect("the component maps these records");
+        let kept = |outcome| matches!(outcome, &Outcome::Made(1));
+        assert!(
+            transformed.outcomes.iter().all(kept),
+            "each record becomes one event"
+        );
+        transformed.events
     }
 }

@@ -41,10 +41,10 @@ pub struct FieldRow {
     pub index: IndexType,
     /// Which members of the record it comes from, for the page.
     pub from: &'static str,
-    /// What opens each object on the way, behind another member.
+    /// The objects on the way.
     pub(crate) parents: &'static [&'static str],
-    /// What opens the member itself, behind another one.
-    pub(crate) leaf: &'static str,
+    /// What opens them and the member itself.
+    opening: &'static str,
 }
 
 macro_rules! fields {
@@ -59,8 +59,8 @@ macro_rules! fields {
             name: concat!($($parent, ".",)* $leaf),
             index: IndexType::$index,
             from: $from,
-            parents: &[$(concat!(",\"", $parent, "\":{")),*],
-            leaf: concat!(",\"", $leaf, "\":"),
+            parents: &[$($parent),*],
+            opening: concat!($("\"", $parent, "\":{",)* "\"", $leaf, "\":"),
         }),*];
     };
 }
@@ -214,6 +214,34 @@ static OBJECTS: [u32; COUNT] = {
     objects
 };
 
+/// Where the opening of a row goes on inside so many of its objects.
+static INSIDE: [[u8; DEPTH]; COUNT] = {
+    let mut inside = [[0; DEPTH]; COUNT];
+    let mut row = 0;
+    while row < COUNT {
+        let (mut depth, mut at) = (0, 0);
+        while depth < ROWS[row].parents.len() {
+            at += ROWS[row].parents[depth].len() + "\"\":{".len();
+            depth += 1;
+            #[expect(clippy::cast_possible_truncation, reason = "paths are short")]
+            let at = at as u8;
+            inside[row][depth] = at;
+        }
+        row += 1;
+    }
+    inside
+};
+
+/// One more than the most objects around a member.
+const DEPTH: usize = 5;
+
+/// What opens a row's member where so many of its objects are open.
+#[inline]
+pub(crate) fn opening(row: usize, open: usize) -> &'static [u8] {
+    let at = usize::from(INSIDE[row][open]);
+    ROWS[row].opening.as_bytes().get(at..).unwrap_or_default()
+}
+
 const _: () = assert!(COUNT < 255, "a row, one more and none must fit in a byte");
 
 /// How many objects two rows share.
@@ -352,7 +380,8 @@ mod tests {
                 row.name
             );
             assert!(
-                row.name.ends_with(row.leaf.trim_matches([',', '"', ':'])),
+                row.name
+                    .ends_with(row.opening.rsplit(['"']).nth(1).unwrap()),
                 "{}",
                 row.name
             );
