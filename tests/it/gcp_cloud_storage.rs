@@ -131,7 +131,8 @@ fn answer(state: &mut State, request: &Request) -> Response {
         state.complaints.push(complaint);
         return Response::Answer(400, String::new());
     };
-    let falls = |one_in: Option<usize>| one_in.is_some_and(|one_in| state.requests % one_in == 0);
+    let falls =
+        |one_in: Option<usize>| one_in.is_some_and(|one_in| state.requests.is_multiple_of(one_in));
     if falls(state.busy) {
         return Response::Answer(503, "<Error><Code>ServiceUnavailable</Code></Error>".into());
     }
@@ -140,10 +141,10 @@ fn answer(state: &mut State, request: &Request) -> Response {
     if former.is_some_and(|former| former != request.body) {
         state.complaints.push(format!("{name} is another one now"));
     }
-    match breaks {
-        true => Response::Break,
-        false => Response::Answer(200, String::new()),
+    if breaks {
+        return Response::Break;
     }
+    Response::Answer(200, String::new())
 }
 
 #[test]
