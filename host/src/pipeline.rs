@@ -244,6 +244,7 @@ fn left_out(kind: &str, feature: &str) -> Error {
     ))
 }
 
+#[allow(clippy::too_many_lines, reason = "a table: one arm for each sink")]
 fn make_sink(
     sink: &config::Sink,
     http: &config::HttpConfig,

@@ -109,6 +109,7 @@ pub struct Answer {
 
 impl Body {
     /// The body as the one message of a call by gRPC, which says itself how it is packed.
+    #[must_use]
     pub fn framed(self) -> Self {
         let length = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
         let mut framed = Vec::with_capacity(self.bytes.len() + 5);

@@ -92,7 +92,7 @@ pub enum AzureBlobAuth {
     /// A shared access signature.
     SasToken(SecretRef),
     /// An application, whose tokens go to the endpoint.
-    Application(Auth),
+    Application(Box<Auth>),
 }
 
 impl AzureBlobSection {
@@ -162,7 +162,7 @@ impl AzureBlobAuthSection {
             (None, None, Some(Part(application))) => {
                 let checked = application.as_ref()?.check(scope, &at.key("application"))?;
                 let auth = checked.to(endpoint?.clone(), STORAGE_SCOPE.to_owned());
-                Some(AzureBlobAuth::Application(auth))
+                Some(AzureBlobAuth::Application(Box::new(auth)))
             }
             _ => {
                 let help = "write one of `account_key`, `sas_token` and `application`; leave `auth` out for the \
