@@ -1,7 +1,7 @@
 //! How the C library keeps freed memory.
 
-/// Freed memory is kept in this many places, instead of eight for each processor: a thousand tenants start with a burst,
-/// and what a burst leaves behind in each of many places is never given back.
+/// Freed memory is kept in this many places, instead of eight for each processor: a thousand tenants start with a
+/// burst, and what a burst leaves behind in each of many places is never given back.
 #[cfg(target_env = "gnu")]
 const ARENAS: libc::c_int = 2;
 
@@ -9,8 +9,8 @@ const ARENAS: libc::c_int = 2;
 #[cfg(target_env = "gnu")]
 const LARGE: libc::c_int = 4 << 20;
 
-/// So much is kept at the end of each place. With less, the memory of each batch is given back and asked for again, page
-/// by page, which takes a tenth of the time of a mapping.
+/// So much is kept at the end of each place. With less, the memory of each batch is given back and asked for again,
+/// page by page.
 #[cfg(target_env = "gnu")]
 const KEPT: libc::c_int = 8 << 20;
 

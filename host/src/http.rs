@@ -144,6 +144,16 @@ struct Wire {
     pool: Pool,
     tls: Arc<rustls::ClientConfig>,
     route: Arc<Route>,
+    versions: Versions,
+}
+
+/// Which versions of HTTP are spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Versions {
+    /// Over TLS what the server prefers, else the first.
+    All,
+    /// The second, also without TLS.
+    Second,
 }
 
 impl fmt::Debug for Client {
@@ -167,9 +177,10 @@ impl Client {
         let tls = Arc::new(tls::client_config(config, tls)?);
         let route = Arc::new(Route::new(config)?);
         Ok(Self::by(Way::Wire(Box::new(Wire {
-            pool: pool(&tls, &route),
+            pool: pool(&tls, &route, Versions::All),
             tls,
             route,
+            versions: Versions::All,
         }))))
     }
 
@@ -188,11 +199,25 @@ impl Client {
     /// The same client with a pool of its own, so that two tenants never share a connection.
     #[must_use]
     pub fn separate(&self) -> Self {
+        self.with_versions(match &self.way {
+            Way::Wire(wire) => wire.versions,
+            Way::Carried(_) => Versions::All,
+        })
+    }
+
+    /// The same client that speaks HTTP/2 only, also where there is no TLS to agree on it, as gRPC needs it.
+    #[must_use]
+    pub fn http2_only(&self) -> Self {
+        self.with_versions(Versions::Second)
+    }
+
+    fn with_versions(&self, versions: Versions) -> Self {
         let way = match &self.way {
             Way::Wire(wire) => Way::Wire(Box::new(Wire {
-                pool: pool(&wire.tls, &wire.route),
+                pool: pool(&wire.tls, &wire.route, versions),
                 tls: Arc::clone(&wire.tls),
                 route: Arc::clone(&wire.route),
+                versions,
             })),
             carried @ Way::Carried(_) => carried.clone(),
         };
@@ -276,14 +301,18 @@ pub(crate) fn tls_config(
     tls::client_config(config, own)
 }
 
-fn pool(tls: &Arc<rustls::ClientConfig>, route: &Arc<Route>) -> Pool {
+fn pool(tls: &Arc<rustls::ClientConfig>, route: &Arc<Route>, versions: Versions) -> Pool {
     let https = HttpsConnectorBuilder::new()
         .with_tls_config(rustls::ClientConfig::clone(tls))
-        .https_or_http()
-        .enable_all_versions()
-        .wrap_connector(Connector::new(Arc::clone(route)));
+        .https_or_http();
+    let connector = Connector::new(Arc::clone(route));
+    let https = match versions {
+        Versions::All => https.enable_all_versions().wrap_connector(connector),
+        Versions::Second => https.enable_http2().wrap_connector(connector),
+    };
     legacy::Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
+        .http2_only(versions == Versions::Second)
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
@@ -417,8 +446,21 @@ impl StdError for HttpError {}
 
 /// Reads a small body whole: at most `limit` bytes, at most as long as a response's head may take.
 pub async fn read_all(host: &str, body: Body, limit: usize) -> Result<Bytes, HttpError> {
+    let (body, _) = read_to_end(host, body, limit).await?;
+    Ok(body)
+}
+
+/// The same with the headers that follow the body.
+pub async fn read_to_end(
+    host: &str,
+    body: Body,
+    limit: usize,
+) -> Result<(Bytes, HeaderMap), HttpError> {
     match tokio::time::timeout(FIRST_BYTE_TIMEOUT, Limited::new(body, limit).collect()).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Ok(body)) => {
+            let trailers = body.trailers().cloned().unwrap_or_default();
+            Ok((body.to_bytes(), trailers))
+        }
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
             let what = format!("the answer has more than {limit} bytes");
             Err(HttpError::new(Trouble::TooLarge, host, &what))

@@ -34,6 +34,7 @@ use crate::line::{Line, Parts};
 use crate::plugin::{self, PluginSource};
 use crate::sandbox::{Limits, Sandbox};
 use crate::secret::{Redactor, SecretRef};
+use crate::sink::azure_logs_ingestion::AzureLogsIngestionSink;
 use crate::sink::elasticsearch::ElasticsearchSink;
 use crate::sink::file::FileSink;
 use crate::sink::files::FilesSink;
@@ -237,11 +238,13 @@ fn settings(api: &ApiConfig, runtime: &Runtime) -> Result<Settings, Error> {
 
 /// A sink whose client is not in this build.
 #[cfg(not(all(feature = "kafka", feature = "s3")))]
-fn left_out(kind: &str) -> Error {
-    Error::config(format!("this build has no sink `{kind}`"))
-        .help(format!("use a release, or build with `--features {kind}`"))
+fn left_out(kind: &str, feature: &str) -> Error {
+    Error::config(format!("this build has no sink `{kind}`")).help(format!(
+        "use a release, or build with `--features {feature}`"
+    ))
 }
 
+#[allow(clippy::too_many_lines, reason = "a table: one arm for each sink")]
 fn make_sink(
     sink: &config::Sink,
     http: &config::HttpConfig,
@@ -255,6 +258,19 @@ fn make_sink(
         SinkKind::File { path } => Way::Ordered(Box::new(FileSink::new(&sink.name, path))),
         SinkKind::Files(config) => {
             Way::Ordered(Box::new(FilesSink::new(&sink.name, config, clock)))
+        }
+        #[cfg(feature = "s3")]
+        SinkKind::AzureBlob(_) | SinkKind::GcpCloudStorage(_) | SinkKind::S3(_) => {
+            let made = crate::sink::objects::ObjectSink::new(sink, http, redactor, clock)?;
+            Way::Ordered(Box::new(made))
+        }
+        #[cfg(not(feature = "s3"))]
+        SinkKind::AzureBlob(_) | SinkKind::GcpCloudStorage(_) | SinkKind::S3(_) => {
+            return Err(left_out(sink.kind.key(), "s3"));
+        }
+        SinkKind::AzureLogsIngestion(config) => {
+            let made = AzureLogsIngestionSink::new(&sink.name, config, http, redactor, clock)?;
+            Way::Requests(Arc::new(made), config.delivery.policy.clone())
         }
         SinkKind::Elasticsearch(config) => {
             let made = ElasticsearchSink::new(&sink.name, config, http, redactor, clock)?;
@@ -270,7 +286,7 @@ fn make_sink(
             Way::Requests(Arc::new(made), config.delivery.policy.clone())
         }
         #[cfg(not(feature = "kafka"))]
-        SinkKind::Kafka(_) => return Err(left_out("kafka")),
+        SinkKind::Kafka(_) => return Err(left_out("kafka", "kafka")),
         SinkKind::Loki(config) => {
             let made = LokiSink::new(&sink.name, config, http, redactor, clock)?;
             Way::Requests(Arc::new(made), config.delivery.policy.clone())
@@ -287,13 +303,6 @@ fn make_sink(
             let made = RedisSink::new(&sink.name, config, http, redactor)?;
             Way::Requests(Arc::new(made), config.delivery.policy.clone())
         }
-        #[cfg(feature = "s3")]
-        SinkKind::S3(config) => {
-            let made = crate::sink::s3::S3Sink::new(&sink.name, config, http, redactor)?;
-            Way::Ordered(Box::new(made))
-        }
-        #[cfg(not(feature = "s3"))]
-        SinkKind::S3(_) => return Err(left_out("s3")),
         SinkKind::SplunkHec(config) => {
             let made = SplunkHecSink::new(&sink.name, config, http, redactor, clock)?;
             Way::Requests(Arc::new(made), config.delivery.policy.clone())

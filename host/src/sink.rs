@@ -6,6 +6,7 @@
 //! There are two ways to deliver: [`Sink`] writes in order, one write at a time, and may keep positions; a
 //! [`RequestSink`] sends requests, several at once. An [`Outlet`] is either, with the condition of what goes there.
 
+pub mod azure_logs_ingestion;
 pub mod concurrency;
 pub mod elasticsearch;
 pub mod file;
@@ -18,12 +19,12 @@ pub mod logstash;
 pub mod loki;
 pub(crate) mod members;
 pub mod nats;
+#[cfg(feature = "s3")]
+pub mod objects;
 pub mod otlp;
 pub mod peers;
 pub mod redis;
 pub mod request;
-#[cfg(feature = "s3")]
-pub mod s3;
 pub mod service;
 pub mod socket;
 pub mod splunk_hec;

@@ -8,6 +8,9 @@
 mod api;
 mod audit;
 mod authoring;
+#[cfg(feature = "s3")]
+mod azure_blob;
+mod azure_logs_ingestion;
 mod backfill;
 mod blobs;
 mod config;
@@ -24,6 +27,8 @@ mod files;
 mod fluent;
 mod fluentbit;
 mod fuzz;
+#[cfg(feature = "s3")]
+mod gcp_cloud_storage;
 mod http;
 mod identity;
 mod interface;
@@ -36,6 +41,7 @@ mod misconfigured;
 mod nats;
 mod opensearch;
 mod otlp;
+mod otlp_grpc;
 mod pipeline;
 mod progress;
 mod redis;

@@ -38,11 +38,11 @@ fn shipped(folder: &Path) -> BTreeMap<String, String> {
     for entry in std::fs::read_dir(root().join("pipelines")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_string_lossy().into_owned();
-        // One is Fluent Bit's, the last refers to a key of NATS's own form; two may not be in this build.
+        // One is Fluent Bit's, the last refers to a key of NATS's own form; some may not be in this build.
         let left_out = match name.as_str() {
             "fluent-bit" | "o365_to_nats" => true,
             "o365_to_kafka" => !cfg!(feature = "kafka"),
-            "o365_to_s3" => !cfg!(feature = "s3"),
+            "o365_to_azure_blob" | "o365_to_gcs" | "o365_to_s3" => !cfg!(feature = "s3"),
             _ => false,
         };
         if path.extension().is_some_and(|end| end == "yaml") && !left_out {
@@ -63,6 +63,7 @@ fn provide(folder: &Path) {
         "salt",
         "archive.token",
         "splunk.token",
+        "azure.secret",
         "elasticsearch.key",
         "collector.token",
         "fluentd.key",
@@ -73,6 +74,11 @@ fn provide(folder: &Path) {
         std::fs::write(folder.join(secret), "0123456789abcdef0123456789abcdef\n").unwrap();
     }
     let auth = root().join("tests/fixtures/auth");
+    let key = std::fs::read_to_string(auth.join("client.key")).unwrap();
+    let account = serde_json::json!({
+        "private_key": key, "private_key_id": "c0ffee", "client_email": "sluicegate@project.example",
+    });
+    std::fs::write(folder.join("gcp.json"), account.to_string()).unwrap();
     for (from, to) in [
         ("client.pem", "fabrikam.pem"),
         ("client.key", "fabrikam.key"),

@@ -87,7 +87,7 @@ fn serve(incoming: Incoming, answer: &impl Fn(Request) -> Response) {
             return;
         };
         let head = format!(
-            "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            "HTTP/1.1 {status} Status\r\ncontent-type: application/json\r\netag: \"1\"\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
         // Fails after a stop.

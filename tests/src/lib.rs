@@ -4,6 +4,8 @@
 //! Nothing here asks the code under test what is right: events are read back from the file as any reader would,
 //! and the oracle knows only what the office issued.
 
+pub mod azure;
+pub mod azurite;
 pub mod bulk;
 mod chance;
 pub mod collector;
@@ -15,7 +17,7 @@ pub mod lumberjack;
 pub mod nats;
 pub mod office;
 pub mod opensearch;
-mod otlp;
+pub mod otlp;
 pub mod pipeline;
 pub mod real_server;
 pub mod receiver;
@@ -24,6 +26,7 @@ pub mod rig;
 pub mod seaweed;
 pub mod syslog;
 
+pub use azure::{IngestionFaults, LogsIngestion};
 pub use bulk::{Bulk, BulkFaults};
 pub use collector::{Collector, CollectorFaults};
 pub use command::{Ended, Running, Sluicegate};

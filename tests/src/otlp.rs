@@ -9,7 +9,10 @@ enum Field<'a> {
 }
 
 /// The events of an export request (`ExportLogsServiceRequest`), the body of each a map.
-pub(crate) fn events(request: &[u8]) -> Result<Vec<Value>, String> {
+///
+/// # Errors
+/// Says what a collector would not take.
+pub fn events(request: &[u8]) -> Result<Vec<Value>, String> {
     let mut events = Vec::new();
     for resource_logs in messages(request, 1)? {
         let resource = messages(resource_logs, 1)?;
@@ -32,7 +35,10 @@ pub(crate) fn events(request: &[u8]) -> Result<Vec<Value>, String> {
 }
 
 /// The answer that so many records were rejected (`ExportLogsServiceResponse`).
-pub(crate) fn rejected(records: usize) -> String {
+///
+/// # Panics
+/// With more records than a test rejects.
+pub fn rejected(records: usize) -> String {
     let message = "no such record";
     let count = u8::try_from(records).ok().filter(u8::is_ascii);
     let count = count.expect("a test rejects few records");

@@ -57,7 +57,7 @@ impl Cloud {
 }
 
 /// The token endpoint of a directory.
-pub(super) fn token_url(login_url: &Url, directory_id: &str, endpoint: TokenEndpoint) -> Url {
+pub(crate) fn token_url(login_url: &Url, directory_id: &str, endpoint: TokenEndpoint) -> Url {
     let mut url = login_url.clone();
     let base = login_url.path().trim_end_matches('/');
     let version = match endpoint {

@@ -128,7 +128,7 @@ pub enum Algorithm {
 }
 
 /// How a tenant's tokens are got, checked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
     /// Requests go out as the plugin wrote them.
     None,
@@ -139,7 +139,7 @@ pub enum Auth {
 }
 
 /// An application in Microsoft Entra ID, checked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Microsoft {
     /// The cloud.
     pub cloud: Cloud,
@@ -158,7 +158,7 @@ pub struct Microsoft {
 }
 
 /// OAuth2 client credentials, checked.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OAuth2 {
     /// Where tokens are asked for.
     pub token_url: Url,
@@ -173,7 +173,7 @@ pub struct OAuth2 {
 }
 
 /// What proves that a client is who it says.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Credential {
     /// A shared secret.
     ClientSecret(SecretRef),
@@ -214,6 +214,8 @@ impl PartialEq for Certificate {
             && *algorithm == other.algorithm
     }
 }
+
+impl Eq for Certificate {}
 
 impl Auth {
     /// The address whose scheme, host and port get the token.
@@ -347,7 +349,7 @@ impl OAuth2Section {
     }
 }
 
-fn credential(
+pub(super) fn credential(
     scope: &Scope<'_, '_>,
     at: &Path,
     secret: Option<&SecretSection>,

@@ -306,6 +306,7 @@ fn anchor(heading: &str) -> String {
 
 /// The keys of every section in the order in which the structs name them, which a schema does not
 /// keep.
+#[allow(clippy::too_many_lines, reason = "a table: one row for each section")]
 pub(super) fn order() -> Map<String, Value> {
     let rows = [
         ("pipeline", keys::<PipelineSection>()),
@@ -340,6 +341,20 @@ pub(super) fn order() -> Map<String, Value> {
         ("file", keys::<sink::file::FileSection>()),
         ("file_encoding", keys::<sink::file::FileEncodingSection>()),
         ("rotate", keys::<sink::file::RotateSection>()),
+        ("azure_blob", keys::<sink::azure_blob::AzureBlobSection>()),
+        (
+            "azure_blob_auth",
+            keys::<sink::azure_blob::AzureBlobAuthSection>(),
+        ),
+        (
+            "gcp_cloud_storage",
+            keys::<sink::gcp_cloud_storage::GcpCloudStorageSection>(),
+        ),
+        ("azure_auth", keys::<sink::azure::AzureAuthSection>()),
+        (
+            "azure_logs_ingestion",
+            keys::<sink::azure_logs_ingestion::AzureLogsIngestionSection>(),
+        ),
         (
             "elasticsearch",
             keys::<sink::elasticsearch::ElasticsearchSection>(),
@@ -355,7 +370,10 @@ pub(super) fn order() -> Map<String, Value> {
         ("redis_auth", keys::<sink::redis::RedisAuthSection>()),
         ("s3", keys::<sink::s3::S3Section>()),
         ("s3_auth", keys::<sink::s3::S3AuthSection>()),
-        ("s3_request", keys::<sink::s3::S3RequestSection>()),
+        (
+            "object_request",
+            keys::<sink::objects::ObjectRequestSection>(),
+        ),
         ("splunk_hec", keys::<sink::splunk_hec::SplunkHecSection>()),
         ("socket", keys::<sink::socket::SocketSection>()),
         ("socket_encoding", keys::<sink::socket::EncodingSection>()),

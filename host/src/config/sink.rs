@@ -1,14 +1,19 @@
 //! Section `sinks`: where every event goes.
 
 pub mod address;
+pub mod azure;
+pub mod azure_blob;
+pub mod azure_logs_ingestion;
 pub mod elasticsearch;
 pub mod file;
 pub mod fluent;
+pub mod gcp_cloud_storage;
 pub mod http;
 pub mod kafka;
 pub mod logstash;
 pub mod loki;
 pub mod nats;
+pub mod objects;
 pub mod otlp;
 pub mod path_template;
 pub mod redis;
@@ -41,8 +46,14 @@ pub enum SinkSection {
     Stdout(StdoutSection),
     /// Appends events to files.
     File(Box<file::FileSection>),
+    /// Writes events as blobs to Azure Blob Storage.
+    AzureBlob(Box<azure_blob::AzureBlobSection>),
+    /// Sends events to a table of Azure Monitor Logs, and so to Microsoft Sentinel.
+    AzureLogsIngestion(Box<azure_logs_ingestion::AzureLogsIngestionSection>),
     /// Creates events as documents of Elasticsearch or OpenSearch.
     Elasticsearch(Box<elasticsearch::ElasticsearchSection>),
+    /// Writes events as objects to Google Cloud Storage.
+    GcpCloudStorage(Box<gcp_cloud_storage::GcpCloudStorageSection>),
     /// Posts events to any address.
     Http(Box<http::HttpSection>),
     /// Produces events as messages of Apache Kafka.
@@ -105,8 +116,14 @@ pub enum SinkKind {
     },
     /// Files that are chosen by the event, rotated, packed, or of rows.
     Files(Box<file::Files>),
+    /// Azure Blob Storage.
+    AzureBlob(Box<azure_blob::AzureBlob>),
+    /// Azure Monitor Logs.
+    AzureLogsIngestion(Box<azure_logs_ingestion::AzureLogsIngestion>),
     /// Elasticsearch or OpenSearch.
     Elasticsearch(Box<elasticsearch::Elasticsearch>),
+    /// Google Cloud Storage.
+    GcpCloudStorage(Box<gcp_cloud_storage::GcpCloudStorage>),
     /// Any endpoint.
     Http(Box<http::HttpSinkConfig>),
     /// Apache Kafka.
@@ -137,7 +154,10 @@ impl SinkKind {
         match self {
             Self::Stdout => "stdout",
             Self::File { .. } | Self::Files(_) => "file",
+            Self::AzureBlob(_) => "azure_blob",
+            Self::AzureLogsIngestion(_) => "azure_logs_ingestion",
             Self::Elasticsearch(_) => "elasticsearch",
+            Self::GcpCloudStorage(_) => "gcp_cloud_storage",
             Self::Http(_) => "http",
             Self::Kafka(_) => "kafka",
             Self::Loki(_) => "loki",
@@ -161,6 +181,11 @@ impl SinkKind {
             Self::Stdout => key.to_owned(),
             Self::File { path } => format!("{key} {}", path.display()),
             Self::Files(files) => format!("{key} {}", files.path),
+            Self::AzureBlob(sink) => {
+                let (url, prefix) = (&sink.endpoint, &sink.objects.prefix);
+                format!("{key} {url} {} {prefix}", sink.container_name)
+            }
+            Self::AzureLogsIngestion(sink) => format!("{key} {}{}", sink.endpoint, sink.path),
             Self::Elasticsearch(sink) => {
                 let endpoints: Vec<&str> = sink.endpoints.iter().map(url::Url::as_str).collect();
                 let pipeline = sink.pipeline.as_deref().unwrap_or_default();
@@ -169,6 +194,10 @@ impl SinkKind {
                     endpoints.join(" "),
                     sink.index.pattern()
                 )
+            }
+            Self::GcpCloudStorage(sink) => {
+                let (url, prefix) = (&sink.endpoint, &sink.objects.prefix);
+                format!("{key} {url} {} {prefix}", sink.bucket)
             }
             Self::Http(sink) => format!("{key} {} {:?}", sink.uri, sink.headers),
             Self::Kafka(sink) => format!("{key} {} {}", sink.bootstrap_servers, sink.topic),
@@ -184,7 +213,7 @@ impl SinkKind {
             Self::S3(sink) => {
                 format!(
                     "{key} {:?} {} {}",
-                    sink.endpoint, sink.bucket, sink.key_prefix
+                    sink.endpoint, sink.bucket, sink.objects.prefix
                 )
             }
             Self::SplunkHec(sink) => format!("{key} {} {:?}", sink.endpoint, sink.metadata),
@@ -202,9 +231,18 @@ impl SinkSection {
         let kind = match self {
             Self::Stdout(_) => Some(SinkKind::Stdout),
             Self::File(section) => section.check(scope, &at),
+            Self::AzureBlob(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::AzureBlob(Box::new(checked))),
+            Self::AzureLogsIngestion(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::AzureLogsIngestion(Box::new(checked))),
             Self::Elasticsearch(section) => section
                 .check(scope, &at)
                 .map(|checked| SinkKind::Elasticsearch(Box::new(checked))),
+            Self::GcpCloudStorage(section) => section
+                .check(scope, &at)
+                .map(|checked| SinkKind::GcpCloudStorage(Box::new(checked))),
             Self::Http(section) => section
                 .check(scope, &at)
                 .map(|checked| SinkKind::Http(Box::new(checked))),
@@ -257,7 +295,12 @@ impl SinkSection {
         match self {
             Self::Stdout(section) => ("stdout", &section.name, &section.when),
             Self::File(section) => ("file", &section.name, &section.when),
+            Self::AzureBlob(section) => ("azure_blob", &section.name, &section.when),
+            Self::AzureLogsIngestion(section) => {
+                ("azure_logs_ingestion", &section.name, &section.when)
+            }
             Self::Elasticsearch(section) => ("elasticsearch", &section.name, &section.when),
+            Self::GcpCloudStorage(section) => ("gcp_cloud_storage", &section.name, &section.when),
             Self::Http(section) => ("http", &section.name, &section.when),
             Self::Kafka(section) => ("kafka", &section.name, &section.when),
             Self::Loki(section) => ("loki", &section.name, &section.when),

@@ -1,16 +1,17 @@
-//! Events as log records by OTLP over HTTP.
+//! Events as log records by OTLP over HTTP or gRPC.
 //!
 //! A record has the event's time, its identity as `log.record.uid`, and the event as its body. The protocol has no way
 //! to say which records of a request are rejected, only how many; halving finds them, as it does for a request that is
 //! refused as a whole.
 
+mod grpc;
 mod message;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use prost::Message as _;
 use serde_json::Value;
 
@@ -18,7 +19,8 @@ use super::request::{Again, Outgoing, Reply, RequestSink};
 use super::service::{Answer, Service, Setting, excerpt};
 use crate::clock::SharedClock;
 use crate::config::HttpConfig;
-use crate::config::sink::otlp::{Otlp, OtlpBody};
+use crate::config::sink::otlp::{Otlp, OtlpBody, OtlpProtocol};
+use crate::config::sink::request::Compression;
 use crate::config::sink::template::Template;
 use crate::error::Error;
 use crate::event::StreamKey;
@@ -30,6 +32,9 @@ use message::{
 
 const LOGS: &str = "/v1/logs";
 
+const NO_COLLECTOR: &str =
+    "check `endpoint` and `protocol`: something else than a collector answers there";
+
 /// Delivers by OTLP.
 #[derive(Debug)]
 pub struct OtlpSink {
@@ -38,6 +43,7 @@ pub struct OtlpSink {
     headers: HeaderMap,
     resource: Vec<(String, Template)>,
     body: OtlpBody,
+    protocol: OtlpProtocol,
     clock: SharedClock,
 }
 
@@ -59,10 +65,22 @@ impl OtlpSink {
             redactor,
             clock,
         })?;
+        let mut headers = config.headers.clone();
+        let service = match config.protocol {
+            OtlpProtocol::Http => service,
+            OtlpProtocol::Grpc => {
+                headers.insert("te", HeaderValue::from_static("trailers"));
+                if config.delivery.compression == Compression::Gzip {
+                    headers.insert("grpc-encoding", HeaderValue::from_static("gzip"));
+                }
+                service.http2_only()
+            }
+        };
         Ok(Self {
             name: name.to_owned(),
             service,
-            headers: config.headers.clone(),
+            headers,
+            protocol: config.protocol,
             resource: config.resource.clone(),
             body: config.body,
             clock: clock.clone(),
@@ -109,13 +127,67 @@ impl OtlpSink {
         }
     }
 
-    fn read(&self, answer: &Answer) -> Reply {
-        let Ok(response) = Response::decode(&answer.body[..]) else {
+    async fn post(&self, body: Vec<u8>) -> Result<Answer, Again> {
+        let body = self.service.pack(body).await;
+        let (path, kind, body) = match self.protocol {
+            OtlpProtocol::Http => (LOGS, "application/x-protobuf", body),
+            OtlpProtocol::Grpc => (grpc::EXPORT, "application/grpc", body.framed()),
+        };
+        let sent = self
+            .service
+            .send(Method::POST, path, &self.headers, kind, &body);
+        sent.await
+    }
+
+    /// What an answer by gRPC means.
+    fn read_call(&self, answer: &Answer) -> Reply {
+        let again = |what: String, help: &str| {
+            let error = Error::unavailable(format!("host `{}` answers {what}", answer.host));
+            Again::trouble(error.at(self.service.place()).help(help))
+        };
+        let failure = match grpc::status(&answer.headers) {
+            Some(Ok(())) => match grpc::message(&answer.body) {
+                Some(message) => return self.read(answer, message),
+                None => return Reply::Again(again("no whole message".into(), NO_COLLECTOR)),
+            },
+            Some(Err(failure)) => failure,
+            None if answer.status == StatusCode::OK => {
+                return Reply::Again(again("without a status of gRPC".into(), NO_COLLECTOR));
+            }
+            None => return self.service.judge(answer),
+        };
+        let wait = |again| Again {
+            retry_after: failure.retry_after,
+            ..again
+        };
+        let what = failure.what;
+        match failure.verdict {
+            grpc::Verdict::Split => Reply::Split(format!("the server answers {what}")),
+            grpc::Verdict::Overloaded => Reply::Again(Again {
+                overloaded: true,
+                ..wait(again(what, ""))
+            }),
+            grpc::Verdict::Unauthenticated => {
+                self.service.renew_credential();
+                let help =
+                    "check `auth`: the credential is not accepted; it is read again for each try";
+                Reply::Again(wait(again(what, help)))
+            }
+            grpc::Verdict::Denied => {
+                let help = "the credential is known, but may not do this: give it the right to write there";
+                Reply::Again(wait(again(what, help)))
+            }
+            grpc::Verdict::NotThere => Reply::Again(wait(again(what, NO_COLLECTOR))),
+            grpc::Verdict::Trouble => Reply::Again(wait(again(what, ""))),
+        }
+    }
+
+    fn read(&self, answer: &Answer, message: &[u8]) -> Reply {
+        let Ok(response) = Response::decode(message) else {
             let said = excerpt(&answer.body);
             let what = format!("host `{}` answers no OTLP{said}", answer.host);
             let error = Error::unavailable(what).at(self.service.place());
-            let help = "check `endpoint`: something else than a collector answers there";
-            return Reply::Again(Again::trouble(error.help(help)));
+            return Reply::Again(Again::trouble(error.help(NO_COLLECTOR)));
         };
         let partial = response.partial_success.unwrap_or_default();
         if partial.rejected_log_records > 0 {
@@ -144,15 +216,10 @@ impl RequestSink for OtlpSink {
     }
 
     async fn send(&self, events: &[Outgoing]) -> Reply {
-        let body = self
-            .service
-            .pack(self.request(events).encode_to_vec())
-            .await;
-        let (headers, kind) = (&self.headers, "application/x-protobuf");
-        let sent = self.service.send(Method::POST, LOGS, headers, kind, &body);
-        match sent.await {
+        match self.post(self.request(events).encode_to_vec()).await {
             Err(again) => Reply::Again(again),
-            Ok(answer) if answer.status.is_success() => self.read(&answer),
+            Ok(answer) if self.protocol == OtlpProtocol::Grpc => self.read_call(&answer),
+            Ok(answer) if answer.status.is_success() => self.read(&answer, &answer.body),
             Ok(answer) => self.service.judge(&answer),
         }
     }

@@ -25,7 +25,7 @@ use crate::clock::SharedClock;
 use crate::config::HttpConfig;
 use crate::config::sink::request::{Compression, Delivery, Login};
 use crate::error::Error;
-use crate::http::{Client, HttpError, Trouble, read_all, retry_after};
+use crate::http::{Client, HttpError, Trouble, read_to_end, retry_after};
 use crate::secret::Redactor;
 use credential::Credential;
 
@@ -97,12 +97,30 @@ pub struct Answer {
     pub status: StatusCode,
     /// Its body.
     pub body: Bytes,
+    /// Its headers, with those that followed the body.
+    pub headers: HeaderMap,
     /// From the request to the last byte of the answer.
     pub latency: Duration,
     /// Who answered.
     pub host: String,
     /// How long the server asks to wait.
     pub retry_after: Option<Duration>,
+}
+
+impl Body {
+    /// The body as the one message of a call by gRPC, which says itself how it is packed.
+    #[must_use]
+    pub fn framed(self) -> Self {
+        let length = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        let mut framed = Vec::with_capacity(self.bytes.len() + 5);
+        framed.push(u8::from(self.encoding.is_some()));
+        framed.extend_from_slice(&length.to_be_bytes());
+        framed.extend_from_slice(&self.bytes);
+        Self {
+            bytes: framed.into(),
+            encoding: None,
+        }
+    }
 }
 
 impl Endpoint {
@@ -150,6 +168,13 @@ impl Service {
             compression: delivery.compression,
             clock: Arc::clone(setting.clock),
         })
+    }
+
+    /// The same service by HTTP/2 alone, as gRPC needs it.
+    #[must_use]
+    pub fn http2_only(mut self) -> Self {
+        self.client = self.client.http2_only();
+        self
     }
 
     /// Packs a body; large ones away from the tasks that wait for the network.
@@ -271,15 +296,15 @@ impl Service {
         let asked_at = Instant::now();
         let all = async {
             let (head, body) = self.client.send(request?).await?.into_parts();
-            let body = read_all(host, body, ANSWER_BYTES).await?;
-            Ok((head, body))
+            let (body, trailers) = read_to_end(host, body, ANSWER_BYTES).await?;
+            Ok((head, body, trailers))
         };
         let late = || HttpError {
             trouble: Trouble::Timeout,
             host: host.to_owned(),
             what: format!("no whole answer within {} seconds", self.timeout.as_secs()),
         };
-        let (head, body) = tokio::time::timeout(self.timeout, all)
+        let (mut head, body, trailers) = tokio::time::timeout(self.timeout, all)
             .await
             .map_err(|_| late())??;
         if matches!(head.status.as_u16(), 502..=504) {
@@ -287,12 +312,15 @@ impl Service {
         } else {
             endpoint.succeeded();
         }
+        let retry_after = retry_after(&head.headers, self.clock.now_ms());
+        head.headers.extend(trailers);
         Ok(Answer {
             status: head.status,
             body,
+            headers: head.headers,
             latency: asked_at.elapsed(),
             host: host.to_owned(),
-            retry_after: retry_after(&head.headers, self.clock.now_ms()),
+            retry_after,
         })
     }
 

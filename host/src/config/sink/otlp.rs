@@ -1,4 +1,4 @@
-//! Sink `otlp`: anything that takes logs by OTLP over HTTP.
+//! Sink `otlp`: anything that takes logs by OTLP, over HTTP or gRPC.
 
 use std::collections::BTreeMap;
 
@@ -18,19 +18,22 @@ use crate::config::check::Scope;
 use crate::config::decode::Part;
 use crate::config::report::Path;
 
-/// Sends events as log records by OTLP over HTTP (protobuf), to an OpenTelemetry collector or a service that speaks its
-/// protocol. What is sent again after a crash or a lost answer comes twice, with the same `log.record.uid`. Where the
-/// other side rejects some records of a request and does not say which, the request is sent again in halves to find
-/// them: they become dead letters, and the others come more than once.
+/// Sends events as log records by OTLP over HTTP (protobuf) or gRPC, to an OpenTelemetry collector or a service that
+/// speaks its protocol. What is sent again after a crash or a lost answer comes twice, with the same `log.record.uid`.
+/// Where the other side rejects some records of a request and does not say which, the request is sent again in halves
+/// to find them: they become dead letters, and the others come more than once.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "otlp")]
 pub struct OtlpSection {
     /// Its name in logs and metrics; needed when two sinks are of one kind. Default: the kind.
     pub name: Option<String>,
-    /// Where the collector is, without `/v1/logs`.
+    /// Where the collector is, without `/v1/logs`; its port is mostly 4318, for `grpc` 4317.
     #[schemars(extend("examples" = ["https://collector.example.com:4318"]))]
     pub endpoint: String,
+    /// What carries the records.
+    #[serde(default)]
+    pub protocol: OtlpProtocol,
     /// Further headers: a map of name to value.
     #[serde(default)]
     #[schemars(extend("examples" = [{ "x-scope-orgid": "audit" }]))]
@@ -67,6 +70,19 @@ pub struct OtlpSection {
     pub when: When,
 }
 
+/// What carries records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "otlp_protocol", inline)]
+pub enum OtlpProtocol {
+    /// HTTP with protobuf.
+    #[default]
+    Http,
+    /// gRPC, over HTTP/2 with or without TLS. Collectors take 4 MiB in a call unless they are told otherwise, so
+    /// `batch.max_bytes` is 2 MiB unless it is written.
+    Grpc,
+}
+
 /// What the body of a log record is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -79,11 +95,16 @@ pub enum OtlpBody {
     String,
 }
 
+/// Half of what servers of gRPC take in a message by default: events may grow a little as records.
+const GRPC_BATCH_BYTES: usize = 2 << 20;
+
 /// OTLP, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Otlp {
     /// Where it is.
     pub endpoint: Url,
+    /// What carries records.
+    pub protocol: OtlpProtocol,
     /// Further headers.
     pub headers: HeaderMap,
     /// Attributes of the resource.
@@ -126,11 +147,16 @@ impl OtlpSection {
             compression: self.compression,
             acknowledgements: self.acknowledgements,
         };
-        let delivery = shared.check(scope, at);
+        let mut delivery = shared.check(scope, at);
+        let written = self.batch.0.as_ref().and_then(|batch| batch.max_bytes);
+        if self.protocol == OtlpProtocol::Grpc && written.is_none() {
+            delivery.policy.batch_bytes = GRPC_BATCH_BYTES;
+        }
         let login = login(scope, &at.key("auth"), self.auth.as_ref(), false);
         Some(Otlp {
             headers: headers(scope, &at.key("headers"), &self.headers),
             endpoint: endpoint?,
+            protocol: self.protocol,
             resource,
             body: self.body,
             login: login?,

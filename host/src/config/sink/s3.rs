@@ -1,23 +1,16 @@
 //! Sink `s3`: object storage that speaks S3.
 
-use std::time::Duration;
-
 use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
 use super::When;
-use super::request::{Compression, Tls, TlsSection};
-use super::template::Template;
+use super::objects::{DEFAULT_PREFIX, ObjectRequestSection, Objects, Shared, gzip};
+use super::request::{Compression, TlsSection};
 use crate::config::check::{Scope, SecretSection};
 use crate::config::decode::Part;
-use crate::config::limits::in_range;
 use crate::config::report::Path;
-use crate::config::unit::Period;
 use crate::secret::SecretRef;
-
-/// Where objects go unless the config says otherwise.
-const DEFAULT_PREFIX: &str = "{tenant}/{stream}/";
 
 /// Writes events as objects to Amazon S3 or a service that speaks its protocol, one event a line. What the source hands
 /// over together becomes one object for each day (UTC) of its events, `PREFIX/YYYY-MM-DD/SPLIT-PART.ndjson.gz`. The
@@ -51,7 +44,7 @@ pub struct S3Section {
     pub compression: Compression,
     /// How objects are sent.
     #[serde(default)]
-    pub request: Part<S3RequestSection>,
+    pub request: Part<ObjectRequestSection>,
     /// How the server is trusted.
     pub tls: Option<Part<TlsSection>>,
     /// Only events that match go here: a map of field to value or list of values, or a condition in VRL, as for
@@ -74,26 +67,11 @@ pub struct S3AuthSection {
     pub session_token: Option<SecretSection>,
 }
 
-/// How objects are sent. What fails is sent again for as long as it takes.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "s3_request")]
-pub struct S3RequestSection {
-    /// Longest time for an object and its answer.
-    #[schemars(extend("default" = "60s"))]
-    pub timeout: Option<Period>,
-    /// Most objects under way at once.
-    #[schemars(extend("default" = 16))]
-    pub concurrency: Option<u32>,
-}
-
 /// Object storage, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct S3 {
     /// The bucket.
     pub bucket: String,
-    /// What the names of objects begin with; it ends with a slash, unless it is empty.
-    pub key_prefix: Template,
     /// The region.
     pub region: String,
     /// The service, unless it is Amazon's.
@@ -102,18 +80,8 @@ pub struct S3 {
     pub force_path_style: bool,
     /// Id, key and token.
     pub login: Option<(String, SecretRef, Option<SecretRef>)>,
-    /// How objects are packed.
-    pub compression: Compression,
-    /// Longest time for an object.
-    pub timeout: Duration,
-    /// Most objects at once.
-    pub concurrency: usize,
-    /// How the server is trusted.
-    pub tls: Option<Tls>,
-}
-
-fn gzip() -> Compression {
-    Compression::Gzip
+    /// How objects are named, packed and sent.
+    pub objects: Objects,
 }
 
 impl S3Section {
@@ -138,53 +106,21 @@ impl S3Section {
                 .and_then(|auth| auth.check(scope, &at.key("auth")))
                 .map(Some),
         };
-        let key_prefix = self.prefix(scope, &at.key("key_prefix"));
-        let request_at = at.key("request");
-        let request = self.request.0.clone().unwrap_or_default();
-        let timeout = in_range(
-            scope.report,
-            &request_at.key("timeout"),
-            request.timeout.map(|period| period.0),
-            Duration::from_mins(1),
-            (Duration::from_millis(100), Duration::from_hours(1)),
-            |time| Period(time).to_string(),
-        );
-        let concurrency = in_range(
-            scope.report,
-            &request_at.key("concurrency"),
-            request.concurrency,
-            16,
-            (1, 64),
-            |number| number.to_string(),
-        );
-        let tls = self.tls.as_ref().and_then(|tls| tls.0.as_ref());
-        let tls = tls.and_then(|tls| tls.check(scope, &at.key("tls")));
+        let shared = Shared {
+            prefix: ("key_prefix", &self.key_prefix),
+            compression: self.compression,
+            request: &self.request,
+            tls: &self.tls,
+        };
+        let objects = shared.check(scope, at);
         Some(S3 {
             bucket: self.bucket.clone(),
-            key_prefix,
             region: self.region.clone().unwrap_or_else(|| "us-east-1".into()),
             force_path_style: self.force_path_style.unwrap_or(self.endpoint.is_some()),
             endpoint: endpoint?,
             login: login?,
-            compression: self.compression,
-            timeout,
-            concurrency: usize::try_from(concurrency).unwrap_or(1),
-            tls,
+            objects,
         })
-    }
-
-    fn prefix(&self, scope: &Scope<'_, '_>, at: &Path) -> Template {
-        let text = self.key_prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
-        let fine = |letter: char| letter.is_ascii_alphanumeric() || "-_.=/".contains(letter);
-        let prefix = Template::check(scope, at, text);
-        let parts = || text.trim_end_matches('/').split('/');
-        let whole = text.is_empty() || parts().all(|part| !matches!(part, "" | "." | ".."));
-        if !whole || text.len() > 300 || !prefix.texts().all(|text| text.chars().all(fine)) {
-            let what = format!("`{}` cannot begin a name", text.escape_debug());
-            let help = "write folders of letters, digits, `-`, `_`, `.`, `=` with `/` between them: `audit/{tenant}/`";
-            scope.report.add(at, what, help);
-        }
-        prefix
     }
 }
 

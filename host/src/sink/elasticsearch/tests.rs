@@ -213,6 +213,7 @@ impl Answer {
     fn of(status: StatusCode, body: &str) -> Self {
         Self {
             status,
+            headers: HeaderMap::new(),
             body: Bytes::copy_from_slice(body.as_bytes()),
             latency: Duration::from_millis(1),
             host: "search.example.com".into(),

@@ -36,6 +36,7 @@ pub(crate) async fn serve(
                     let response = http::Response::builder()
                         .status(status)
                         .header("retry-after", "7")
+                        .header("etag", "1")
                         .body(Full::new(Bytes::from(text)));
                     Ok::<_, Infallible>(response.unwrap())
                 }

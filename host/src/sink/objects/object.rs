@@ -137,7 +137,7 @@ mod tests {
         let SinkKind::S3(s3) = &config.sinks[0].kind else {
             panic!("{config:?}")
         };
-        s3.key_prefix.clone()
+        s3.objects.prefix.clone()
     }
 
     #[tokio::test]

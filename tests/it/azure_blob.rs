@@ -1,0 +1,130 @@
+//! The real command against Microsoft's emulator of Azure Blob Storage (`azurite-blob`), where it is installed: each
+//! event stands in one blob, also through kills, and a wrong key waits and says so.
+
+use std::time::Duration;
+
+use sluicegate_office::Office;
+use sluicegate_tests::azurite::{ACCOUNT, Azurite, CONTAINER, KEY, SIGNATURE};
+use sluicegate_tests::{Pipeline, Simulated};
+use tempfile::TempDir;
+
+use crate::{folder, sluicegate};
+
+/// A service, unless there is none.
+fn server(folder: &TempDir) -> Option<Azurite> {
+    let store = folder.path().join("store");
+    std::fs::create_dir(&store).unwrap();
+    Azurite::start(&store)
+        .inspect_err(|why| eprintln!("skipped: no Azure Blob Storage to test with: {why}"))
+        .ok()
+}
+
+fn pipeline(
+    name: &str,
+    office: &Simulated,
+    store: &Azurite,
+    folder: &TempDir,
+    auth: &str,
+) -> Pipeline {
+    std::fs::write(folder.path().join("key"), KEY).unwrap();
+    std::fs::write(folder.path().join("signature"), SIGNATURE).unwrap();
+    Pipeline::o365(name, office).only(&format!(
+        "azure_blob: {{ endpoint: '{}', account_name: {ACCOUNT}, container_name: {CONTAINER}, \
+         request: {{ timeout: 10s }}, auth: {{ {auth} }} }}",
+        store.url()
+    ))
+}
+
+#[test]
+fn every_event_stands_in_one_blob_under_its_tenant_stream_and_day() {
+    let folder = folder();
+    let Some(store) = server(&folder) else {
+        return;
+    };
+    let office = Simulated::start(
+        Office::builder(161)
+            .tenants(2)
+            .blobs(30)
+            .events_per_blob(10),
+    );
+    let run = |name: &str, auth: &str| {
+        let pipeline = pipeline(name, &office, &store, &folder, auth);
+        let ended = pipeline.give(sluicegate(&folder).args("run --once")).run();
+        ended
+            .expect(0)
+            .says(&["600 event(s) delivered", "0 dead letter(s)"]);
+    };
+    run("key", "account_key: { file: key }");
+    let first = store.names();
+    // Another state knows nothing of the first run, so all is written again, over what is there.
+    run("signature", "sas_token: { file: signature }");
+    assert_eq!(store.names(), first);
+    let verdict = office.judge(&store.delivered());
+    assert!(verdict.is_clean() && verdict.owed == 600, "{verdict:?}");
+    for name in &first {
+        assert_eq!(name.split('/').count(), 4, "{name}");
+        assert!(name.ends_with(".ndjson.gz"), "{name}");
+    }
+}
+
+#[test]
+fn kills_lose_and_double_nothing() {
+    let folder = folder();
+    let Some(store) = server(&folder) else {
+        return;
+    };
+    let builder = Office::builder(162).blobs(200).events_per_blob(5);
+    let office = Simulated::start(builder.latency(Duration::from_millis(15)).page_size(100));
+    let pipeline = pipeline(
+        "killed",
+        &office,
+        &store,
+        &folder,
+        "account_key: { file: key }",
+    )
+    .limits("requests_per_minute: 1000000, in_flight: 2");
+    for _ in 0..3 {
+        let before = store.names().len();
+        let running = pipeline
+            .give(sluicegate(&folder).args("run --once"))
+            .start();
+        // A minute, in which a run that works delivers something; a fast machine may come to its end.
+        let waits =
+            || store.names().len() <= before && !running.ends_within(Duration::from_millis(50));
+        let _ = (0..1_200).all(|_| waits());
+        let _ = running.kill();
+    }
+    let ended = pipeline.give(sluicegate(&folder).args("run --once")).run();
+    let _ = ended.expect(0);
+    let verdict = office.judge(&store.delivered());
+    assert!(verdict.is_clean() && verdict.owed == 1_000, "{verdict:?}");
+}
+
+#[test]
+fn a_wrong_key_waits_says_so_and_heals() {
+    let folder = folder();
+    let Some(store) = server(&folder) else {
+        return;
+    };
+    let office = Simulated::start(Office::builder(163).blobs(10).events_per_blob(10));
+    let pipeline = pipeline(
+        "wrong",
+        &office,
+        &store,
+        &folder,
+        "account_key: { file: key }",
+    );
+    // base64 of `wrong-wrong-wrong`
+    std::fs::write(folder.path().join("key"), "d3Jvbmctd3Jvbmctd3Jvbmc=").unwrap();
+    let running = pipeline
+        .give(sluicegate(&folder).args("run --once"))
+        .start();
+    assert!(!running.ends_within(Duration::from_secs(2)), "it must wait");
+    assert!(store.names().is_empty());
+    std::fs::write(folder.path().join("key"), KEY).unwrap();
+    let ended = running.end().expect(0);
+    ended.says(&["check `auth`", "100 event(s) delivered"]);
+    assert!(!ended.stderr.contains("d3Jvbmc") && !ended.stderr.contains(KEY));
+    let verdict = office.judge(&store.delivered());
+    assert!(verdict.is_clean() && verdict.owed == 100, "{verdict:?}");
+}
