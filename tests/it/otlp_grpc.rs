@@ -49,12 +49,12 @@ impl Collector {
             .unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shared = state.clone();
-        let _ = runtime.spawn(async move {
+        runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let state = shared.clone();
                 let service = service_fn(move |request| call(state.clone(), request));
                 let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                let _ = tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
+                tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
             }
         });
         Self {
