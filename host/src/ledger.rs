@@ -91,7 +91,8 @@ pub struct Found {
 impl Found {
     /// Whether it only keeps state and asks to be called again: nothing has been listed by that.
     fn is_only_state(&self) -> bool {
-        self.splits.is_empty() && self.watermark_ms.is_none() && self.next_ms.is_none()
+        let found = !self.splits.is_empty() || !self.gaps.is_empty() || self.watermark_ms.is_some();
+        !self.state.is_empty() && !found && self.next_ms.is_none()
     }
 }
 
