@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sluicegate_office::Office;
 use sluicegate_tests::azure::SECRET;
+use sluicegate_tests::real_server::{patient_office, torment};
 use sluicegate_tests::{IngestionFaults, LogsIngestion, Pipeline, Simulated};
 use tempfile::TempDir;
 
@@ -102,8 +103,7 @@ fn a_wrong_secret_a_missing_right_and_an_unknown_stream_wait_and_heal() {
 
 #[test]
 fn kills_and_lost_answers_cost_repetitions_and_no_event() {
-    let builder = Office::builder(153).blobs(300).events_per_blob(4);
-    let office = Simulated::start(builder.latency(Duration::from_millis(15)).page_size(100));
+    let office = patient_office(153);
     let faults = IngestionFaults {
         breaks_after: 0.1,
         ..IngestionFaults::default()
@@ -111,26 +111,12 @@ fn kills_and_lost_answers_cost_repetitions_and_no_event() {
     let azure = LogsIngestion::start(faults, 153);
     let folder = folder();
     secret(&folder, SECRET);
-    let pipeline = pipeline("killed", &office, &azure, "")
-        .limits("requests_per_minute: 1000000, in_flight: 2");
-    for round in 0..3 {
-        let before = azure.state().events.len();
-        let running = pipeline
-            .give(sluicegate(&folder).args("run --once"))
-            .start();
-        let grown = || azure.state().events.len() > before;
-        // A minute, in which a run that works delivers something; a fast machine may come to its end.
-        let waits = (0..3_000).take_while(|_| !grown());
-        let ended = waits.fold(false, |ended, _| {
-            ended || running.ends_within(Duration::from_millis(20))
-        });
-        assert!(grown() || ended, "round {round}: nothing was delivered");
-        azure.stop();
-        azure.start_again();
-        let _ = running.kill();
-    }
-    let ended = pipeline.give(sluicegate(&folder).args("run --once")).run();
-    let _ = ended.expect(0);
+    torment(
+        || sluicegate(&folder),
+        &pipeline("killed", &office, &azure, ""),
+        |on| azure.switch(on),
+        || azure.state().events.len(),
+    );
     let verdict = office.judge(&azure.delivered());
     assert_eq!((verdict.missing, verdict.invented), (0, 0), "{verdict:?}");
     assert!(verdict.duplicated < verdict.owed, "{verdict:?}");

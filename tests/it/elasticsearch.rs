@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sluicegate_office::{Builder, Office};
+use sluicegate_tests::real_server::torment;
 use sluicegate_tests::{Bulk, BulkFaults, Delivered, Ended, Pipeline, Simulated};
 use tempfile::TempDir;
 
@@ -139,7 +140,6 @@ fn kills_of_us_and_restarts_of_the_server_lose_and_double_nothing() {
         .ok()
         .and_then(|seed| seed.parse().ok());
     let seed = seed.unwrap_or(SEED);
-    let mut random = fastrand::Rng::with_seed(seed);
     let builder: Builder = Office::builder(84).blobs(900).events_per_blob(4);
     let office = Simulated::start(builder.latency(Duration::from_millis(15)).page_size(100));
     let faults = BulkFaults {
@@ -150,41 +150,16 @@ fn kills_of_us_and_restarts_of_the_server_lose_and_double_nothing() {
     };
     let bulk = Bulk::start(faults, seed);
     let folder = folder();
-    let pipeline =
-        pipeline("killed", &office, &bulk, "").limits("requests_per_minute: 1000000, in_flight: 2");
-    for round in 0..8 {
-        let before = bulk.state().documents.len();
-        let running = pipeline
-            .give(sluicegate(&folder).args("run --once"))
-            .start();
-        let mut pause = || Duration::from_millis(random.u64(20..400));
-        // Every other kill comes at any time, the others after something was delivered.
-        let grown = || round % 2 == 1 || bulk.state().documents.len() > before;
-        // A minute, in which a run that works delivers something.
-        let stuck = (0..3_000).all(|_| !grown() && !running.ends_within(Duration::from_millis(20)));
-        assert!(
-            !stuck && grown(),
-            "seed {seed}: nothing came, or the end came before the kills"
-        );
-        let _ = running.ends_within(pause());
-        if round % 4 == 0 {
-            bulk.stop();
-            let _ = running.ends_within(pause());
-            bulk.start_again();
-            let _ = running.ends_within(pause());
-        }
-        let _ = running.kill();
-    }
-    assert!(
-        bulk.state().documents.len() < 3_600,
-        "seed {seed}: it was all over before the kills"
+    torment(
+        || sluicegate(&folder),
+        &pipeline("killed", &office, &bulk, ""),
+        |on| bulk.switch(on),
+        || bulk.state().documents.len(),
     );
-    let ended = once(&pipeline, &folder).expect(0);
     let verdict = office.judge(&bulk.delivered());
     assert!(
         verdict.is_clean() && verdict.owed == 3_600,
-        "seed {seed}: {verdict:?}\n{}",
-        ended.stderr
+        "seed {seed}: {verdict:?}"
     );
     assert_eq!(bulk.state().documents.len(), 3_600);
     all_there(&office, &bulk);

@@ -5,10 +5,11 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use sluicegate_office::Office;
+use sluicegate_tests::real_server::{patient_office, torment};
 use sluicegate_tests::{Delivered, Pipeline, Simulated};
 
 use crate::backfill::hours_ago;
-use crate::socket::{killed, much, run};
+use crate::socket::run;
 use crate::{folder, sluicegate};
 
 /// All files below a folder but journals.
@@ -107,16 +108,16 @@ fn kills_leave_each_event_once_in_rotated_and_packed_files() {
             "path: 'out/%H.ndjson.gz', compression: gzip, rotate: { max_size: 10kB, max_age: 1s }",
         ),
     ] {
-        let office = much(seed);
+        let office = patient_office(seed);
         let folder = folder();
         let pipeline = Pipeline::o365(name, &office).only(&format!("file: {{ {keys} }}"));
         let out = folder.path().join("out");
         let amount = || {
             let lengths = files(&out).into_iter();
             let lengths = lengths.filter_map(|path| std::fs::metadata(path).ok());
-            lengths.map(|file| file.len()).sum()
+            lengths.map(|file| file.len()).sum::<u64>()
         };
-        killed(&pipeline, &folder, seed, amount, |_| {});
+        torment(|| sluicegate(&folder), &pipeline, |_| (), amount);
         let files = files(&out);
         assert!(files.len() > 8, "{files:?}");
         let delivered = Delivered::parse(&text(&files));

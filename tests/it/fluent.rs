@@ -7,10 +7,11 @@ use std::process::{Command, Stdio};
 
 use sluicegate_office::Office;
 use sluicegate_tests::forward::{Forward, ForwardFaults};
+use sluicegate_tests::real_server::{patient_office, torment};
 use sluicegate_tests::{Delivered, Pipeline, Simulated};
 
-use crate::folder;
-use crate::socket::{killed, much, run};
+use crate::socket::run;
+use crate::{folder, sluicegate};
 
 fn pipeline(name: &str, office: &Simulated, servers: &[&Forward], keys: &str) -> Pipeline {
     let endpoints: Vec<_> = servers
@@ -89,16 +90,15 @@ fn a_server_that_breaks_off_gets_every_event() {
 
 #[test]
 fn kills_and_restarts_cost_repetitions_and_no_event() {
-    let office = much(134);
+    let office = patient_office(134);
     let server = Forward::start(ForwardFaults::default(), 134);
     let folder = folder();
-    let pipeline = pipeline("killed", &office, &[&server], "");
-    let amount = || server.state().events.len() as u64;
-    killed(&pipeline, &folder, 134, amount, |wait| {
-        server.receiver.stop();
-        wait();
-        server.receiver.start_again();
-    });
+    torment(
+        || sluicegate(&folder),
+        &pipeline("killed", &office, &[&server], ""),
+        |on| server.receiver.switch(on),
+        || server.state().events.len(),
+    );
     no_complaints(&server);
     let verdict = office.judge(&server.delivered());
     println!("fluent: {} twice of {}", verdict.duplicated, verdict.owed);

@@ -2,7 +2,6 @@
 //! each event stands in one object whatever breaks, and a key that is not accepted waits and says so.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::{Value, json};
 use sluicegate_office::Office;
 use sluicegate_tests::http_server::{HttpServer, Request, Response};
+use sluicegate_tests::real_server::{patient_office, torment};
 use sluicegate_tests::{Delivered, Pipeline, Simulated};
 use tempfile::TempDir;
 
@@ -54,12 +54,7 @@ impl Store {
     }
 
     fn delivered(&self) -> Delivered {
-        let mut lines = Vec::new();
-        for packed in self.state().objects.values() {
-            let mut reader = flate2::read::GzDecoder::new(&packed[..]);
-            reader.read_to_end(&mut lines).unwrap();
-        }
-        Delivered::parse(&lines)
+        Delivered::unpack(self.state().objects.clone())
     }
 
     fn pipeline(&self, name: &str, office: &Simulated, folder: &TempDir) -> Pipeline {
@@ -177,31 +172,17 @@ fn every_event_stands_in_one_object_whatever_breaks() {
 
 #[test]
 fn kills_and_restarts_of_the_store_lose_and_double_nothing() {
-    let builder = Office::builder(172).blobs(200).events_per_blob(5);
-    let office = Simulated::start(builder.latency(Duration::from_millis(15)).page_size(100));
+    let office = patient_office(172);
     let store = Store::start(None, None);
     let folder = folder();
-    let pipeline = store
-        .pipeline("killed", &office, &folder)
-        .limits("requests_per_minute: 1000000, in_flight: 2");
-    for _ in 0..3 {
-        let before = store.state().requests;
-        let running = pipeline
-            .give(sluicegate(&folder).args("run --once"))
-            .start();
-        // A minute, in which a run that works delivers something; a fast machine may come to its end.
-        let waits =
-            || store.state().requests <= before && !running.ends_within(Duration::from_millis(20));
-        let _ = (0..3_000).all(|_| waits());
-        store.server.stop();
-        let _ = running.ends_within(Duration::from_millis(100));
-        store.server.start_again();
-        let _ = running.kill();
-    }
-    let ended = pipeline.give(sluicegate(&folder).args("run --once")).run();
-    let _ = ended.expect(0);
+    torment(
+        || sluicegate(&folder),
+        &store.pipeline("killed", &office, &folder),
+        |on| store.server.switch(on),
+        || store.state().objects.len(),
+    );
     let verdict = office.judge(&store.delivered());
-    assert!(verdict.is_clean() && verdict.owed == 1_000, "{verdict:?}");
+    assert!(verdict.is_clean() && verdict.owed == 2_400, "{verdict:?}");
     let complaints = &store.state().complaints;
     assert!(complaints.is_empty(), "{complaints:#?}");
 }

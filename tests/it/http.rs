@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sluicegate_office::Office;
+use sluicegate_tests::real_server::{patient_office, torment};
 use sluicegate_tests::{Collector, CollectorFaults, Delivered, Ended, Pipeline, Simulated};
 use tempfile::TempDir;
 
@@ -207,31 +208,12 @@ fn a_splunk_token_without_acknowledgement_is_found_before_anything_is_sent() {
 fn survives(office: &Simulated, collector: &Collector, pipeline: &Pipeline) {
     let folder = folder();
     std::fs::write(folder.path().join("token"), "c0ffee-c0ffee\n").unwrap();
-    let mut random = fastrand::Rng::with_seed(98);
-    let pipeline = pipeline
-        .clone()
-        .limits("requests_per_minute: 1000000, in_flight: 2");
-    for _ in 0..5 {
-        let before = collector.state().events.len();
-        let running = pipeline
-            .give(sluicegate(&folder).args("run --once"))
-            .start();
-        let mut pause = || Duration::from_millis(random.u64(50..300));
-        let grown = || collector.state().events.len() > before;
-        // A minute, in which a run that works delivers something.
-        let stuck = (0..3_000).all(|_| !grown() && !running.ends_within(Duration::from_millis(20)));
-        assert!(
-            !stuck && grown(),
-            "nothing was delivered, or the end came before the kills"
-        );
-        let _ = running.ends_within(pause());
-        collector.stop();
-        let _ = running.ends_within(pause());
-        collector.start_again();
-        let _ = running.ends_within(pause());
-        let _ = running.kill();
-    }
-    let _ = run(&pipeline, &folder).expect(0);
+    torment(
+        || sluicegate(&folder),
+        pipeline,
+        |on| collector.switch(on),
+        || collector.state().events.len(),
+    );
     let verdict = office.judge(&collector.delivered());
     assert_eq!((verdict.missing, verdict.invented), (0, 0), "{verdict:?}");
     // What was under way at a kill or a stop comes again, and nothing else does.
@@ -241,8 +223,7 @@ fn survives(office: &Simulated, collector: &Collector, pipeline: &Pipeline) {
 
 #[test]
 fn kills_and_restarts_cost_repetitions_and_no_event() {
-    let builder = Office::builder(98).blobs(600).events_per_blob(4);
-    let office = Simulated::start(builder.latency(Duration::from_millis(15)).page_size(100));
+    let office = patient_office(98);
     let plain = Collector::start(CollectorFaults::default(), 98);
     survives(&office, &plain, &to_http("plain", &office, &plain, ""));
     let splunk = Collector::start(CollectorFaults::default(), 99);

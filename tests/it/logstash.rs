@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use sluicegate_office::Office;
 use sluicegate_tests::lumberjack::{Lumberjack, LumberjackFaults};
+use sluicegate_tests::real_server::{patient_office, torment};
 use sluicegate_tests::{Delivered, Pipeline, Simulated};
 
-use crate::socket::{killed, much, run};
+use crate::socket::run;
 use crate::{folder, sluicegate};
 
 fn pipeline(name: &str, office: &Simulated, servers: &[&Lumberjack], keys: &str) -> Pipeline {
@@ -87,16 +88,15 @@ fn a_server_that_fails_in_every_way_gets_every_event() {
 
 #[test]
 fn kills_and_restarts_cost_repetitions_and_no_event() {
-    let office = much(124);
+    let office = patient_office(124);
     let server = Lumberjack::start(LumberjackFaults::default(), 124);
     let folder = folder();
-    let pipeline = pipeline("killed", &office, &[&server], "");
-    let amount = || server.state().events.len() as u64;
-    killed(&pipeline, &folder, 124, amount, |wait| {
-        server.receiver.stop();
-        wait();
-        server.receiver.start_again();
-    });
+    torment(
+        || sluicegate(&folder),
+        &pipeline("killed", &office, &[&server], ""),
+        |on| server.receiver.switch(on),
+        || server.state().events.len(),
+    );
     no_complaints(&server);
     let verdict = office.judge(&server.delivered());
     println!("logstash: {} twice of {}", verdict.duplicated, verdict.owed);

@@ -80,7 +80,7 @@ fn kills_of_us_and_restarts_of_the_server_lose_and_double_nothing() {
         || sluicegate(&folder),
         &pipeline,
         |on| nats.borrow_mut().switch(on),
-        || usize::try_from(nats.borrow().messages()).unwrap(),
+        || nats.borrow().messages(),
     );
     let (delivered, _) = nats.borrow().delivered();
     let verdict = office.judge(&delivered);

@@ -233,7 +233,7 @@ fn what_waits_for_a_sink_that_is_down_goes_to_the_one_that_takes_its_place() {
     let pipeline = case.pipeline().section(short).sink(&http(&down));
     let running = case.start(&pipeline, "");
     case.at_work(&running, 0);
-    down.stop();
+    down.switch(false);
     until(&running, "the sink is down", || {
         running
             .stderr()

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sluicegate_office::Office;
+use sluicegate_tests::real_server::{patient_office, torment};
 use sluicegate_tests::syslog::{Kind, Syslog};
 use sluicegate_tests::{Delivered, Ended, Lines, Pipeline, Simulated};
 use tempfile::TempDir;
@@ -23,51 +24,6 @@ fn pipeline(name: &str, office: &Simulated, keys: &str) -> Pipeline {
 
 pub(crate) fn run(pipeline: &Pipeline, folder: &TempDir) -> Ended {
     pipeline.give(sluicegate(folder).args("run --once")).run()
-}
-
-/// Kills the command five times in mid-run, stops and starts the receiver each time, then lets it come to its end.
-pub(crate) fn killed(
-    pipeline: &Pipeline,
-    folder: &TempDir,
-    seed: u64,
-    mut amount: impl FnMut() -> u64,
-    mut restart: impl FnMut(&mut dyn FnMut()),
-) {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let pipeline = pipeline
-        .clone()
-        .limits("requests_per_minute: 1000000, in_flight: 2");
-    for _ in 0..5 {
-        let before = amount();
-        let command = pipeline.give(sluicegate(folder).args("run --once"));
-        let running = command.start();
-        // A minute, in which a run that works delivers something.
-        let grown = (0..3_000).any(|_| {
-            let ended = running.ends_within(Duration::from_millis(20));
-            assert!(
-                !ended,
-                "the end came before the kills: {}",
-                running.stderr()
-            );
-            amount() > before
-        });
-        assert!(grown, "nothing was delivered: {}", running.stderr());
-        let mut pause = || Duration::from_millis(random.u64(20..300));
-        let _ = running.ends_within(pause());
-        let down = pause();
-        restart(&mut || {
-            let _ = running.ends_within(down);
-        });
-        let _ = running.ends_within(pause());
-        let _ = running.kill();
-    }
-    let _ = run(&pipeline, folder).expect(0);
-}
-
-/// Enough content for five kills.
-pub(crate) fn much(seed: u64) -> Simulated {
-    let builder = Office::builder(seed).blobs(600).events_per_blob(4);
-    Simulated::start(builder.latency(Duration::from_millis(15)).page_size(100))
 }
 
 #[test]
@@ -92,20 +48,19 @@ fn lines_over_tcp_are_all_there_once() {
 
 #[test]
 fn what_is_confirmed_as_read_is_never_missing_whoever_is_killed() {
-    let office = much(112);
+    let office = patient_office(112);
     let lines = Lines::start();
     let folder = folder();
     let keys = format!(
         "mode: tcp, address: '{}', encoding: {{ codec: json }}, confirm: read",
         lines.receiver.address()
     );
-    let pipeline = pipeline("read", &office, &keys);
-    let amount = || lines.count() as u64;
-    killed(&pipeline, &folder, 112, amount, |wait| {
-        lines.receiver.stop();
-        wait();
-        lines.receiver.start_again();
-    });
+    torment(
+        || sluicegate(&folder),
+        &pipeline("read", &office, &keys),
+        |on| lines.receiver.switch(on),
+        || lines.count(),
+    );
     let verdict = office.judge(&lines.delivered());
     println!("read: {} twice of {}", verdict.duplicated, verdict.owed);
     assert_eq!((verdict.missing, verdict.invented), (0, 0), "{verdict:?}");
@@ -115,18 +70,17 @@ fn what_is_confirmed_as_read_is_never_missing_whoever_is_killed() {
 
 #[test]
 fn what_is_confirmed_as_received_is_missing_only_where_a_receiver_died_with_it() {
-    let office = much(113);
+    let office = patient_office(113);
     let lines = Lines::start();
     let folder = folder();
     let address = lines.receiver.address();
     let keys = format!("mode: tcp, address: '{address}', encoding: {{ codec: json }}");
-    let pipeline = pipeline("received", &office, &keys);
-    let amount = || lines.count() as u64;
-    killed(&pipeline, &folder, 113, amount, |wait| {
-        lines.receiver.stop();
-        wait();
-        lines.receiver.start_again();
-    });
+    torment(
+        || sluicegate(&folder),
+        &pipeline("received", &office, &keys),
+        |on| lines.receiver.switch(on),
+        || lines.count(),
+    );
     // The last run has ended, so its system has sent all; the receiver reads on until nothing comes any more.
     let mut before = 0;
     while before < lines.count() {
@@ -229,7 +183,7 @@ fn real(kind: Kind, name: &str, seed: u64, forgets: u64) {
             return;
         }
     };
-    let office = much(seed);
+    let office = patient_office(seed);
     let folder = folder();
     let keys = format!(
         "mode: tcp, address: '{}', confirm: read, \
@@ -237,17 +191,11 @@ fn real(kind: Kind, name: &str, seed: u64, forgets: u64) {
         server.address()
     );
     let shared = std::cell::RefCell::new(&mut server);
-    let amount = || shared.borrow().written();
-    killed(
+    torment(
+        || sluicegate(&folder),
         &pipeline(name, &office, &keys),
-        &folder,
-        seed,
-        amount,
-        |wait| {
-            shared.borrow_mut().stop();
-            wait();
-            shared.borrow_mut().start_again();
-        },
+        |on| shared.borrow_mut().switch(on),
+        || shared.borrow().written(),
     );
     // It writes everything before it ends.
     server.stop();

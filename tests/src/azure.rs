@@ -88,14 +88,9 @@ impl LogsIngestion {
         )
     }
 
-    /// Breaks connections to the service and refuses new ones.
-    pub fn stop(&self) {
-        self.service.stop();
-    }
-
-    /// Listens again.
-    pub fn start_again(&self) {
-        self.service.start_again();
+    /// Listens again, or breaks connections to the service and refuses new ones.
+    pub fn switch(&self, on: bool) {
+        self.service.switch(on);
     }
 
     /// What it has and saw; look, change, let go.

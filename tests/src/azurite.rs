@@ -1,13 +1,9 @@
 //! Microsoft's own emulator of Azure Blob Storage, read back by its HTTP interface.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
-use std::time::Duration;
-
-use flate2::read::GzDecoder;
 
 use crate::Delivered;
+use crate::plain_http::ask;
 use crate::real_server::RealServer;
 
 /// The container of the tests.
@@ -79,31 +75,18 @@ impl Azurite {
     /// # Panics
     /// When a blob cannot be read.
     pub fn delivered(&self) -> Delivered {
-        let mut lines = Vec::new();
-        for name in self.names() {
+        let objects = self.names().into_iter().map(|name| {
             let packed = self.ask("GET", &format!("/{CONTAINER}/{name}?"));
-            let packed = packed.unwrap_or_else(|| panic!("blob {name} cannot be read"));
-            GzDecoder::new(&packed[..])
-                .read_to_end(&mut lines)
-                .unwrap_or_else(|error| panic!("blob {name} is not packed: {error}"));
-        }
-        Delivered::parse(&lines)
+            let packed = packed.unwrap_or_else(|| panic!("{name} cannot be read"));
+            (name, packed)
+        });
+        Delivered::unpack(objects)
     }
 
     /// The body of a good answer.
     fn ask(&self, method: &str, path: &str) -> Option<Vec<u8>> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.0.port())).ok()?;
-        let patience = Some(Duration::from_secs(30));
-        stream.set_read_timeout(patience).ok()?;
-        // The old version, so that a body comes as it is.
-        let request = format!(
-            "{method} /{ACCOUNT}{path}&{SIGNATURE} HTTP/1.0\r\nhost: 127.0.0.1\r\ncontent-length: 0\r\n\r\n"
-        );
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok()?;
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
-        let good = answer.get(9..10) == Some(b"2");
-        good.then(|| answer.split_off(end + 4))
+        let path = format!("/{ACCOUNT}{path}&{SIGNATURE}");
+        let fields = "host: 127.0.0.1\r\ncontent-length: 0\r\n";
+        ask(self.0.port(), method, &path, fields)
     }
 }

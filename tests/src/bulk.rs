@@ -96,6 +96,11 @@ impl Bulk {
         self.server.start_again();
     }
 
+    /// Listens again, or stops.
+    pub fn switch(&self, on: bool) {
+        self.server.switch(on);
+    }
+
     /// What it has and saw; look, change, let go.
     ///
     /// # Panics

@@ -72,15 +72,12 @@ impl Collector {
         self.server.url()
     }
 
-    /// Breaks connections and refuses new ones; Splunk forgets what is not indexed yet.
-    pub fn stop(&self) {
-        self.server.stop();
-        self.state().waiting.clear();
-    }
-
-    /// Listens again.
-    pub fn start_again(&self) {
-        self.server.start_again();
+    /// Listens again, or breaks connections and refuses new ones; Splunk forgets what is not indexed yet.
+    pub fn switch(&self, on: bool) {
+        self.server.switch(on);
+        if !on {
+            self.state().waiting.clear();
+        }
     }
 
     /// What it has and saw; look, change, let go.

@@ -1,8 +1,10 @@
 //! What a file sink holds, read back as any reader would: one JSON object a line.
 
 use std::collections::HashSet;
+use std::io::Read as _;
 use std::path::Path;
 
+use flate2::read::GzDecoder;
 use serde_json::Value;
 
 /// The events of a file.
@@ -43,6 +45,20 @@ impl Delivered {
         Self {
             events: events.collect(),
         }
+    }
+
+    /// What stands in gzip objects of NDJSON, with their names.
+    ///
+    /// # Panics
+    /// When one of them is something else.
+    pub fn unpack(objects: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
+        let mut lines = Vec::new();
+        for (name, packed) in objects {
+            GzDecoder::new(&packed[..])
+                .read_to_end(&mut lines)
+                .unwrap_or_else(|error| panic!("{name} is not packed: {error}"));
+        }
+        Self::parse(&lines)
     }
 
     /// The id of every event.

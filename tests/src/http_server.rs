@@ -73,6 +73,14 @@ impl HttpServer {
     pub fn start_again(&self) {
         self.0.start_again();
     }
+
+    /// Starts it again, or stops it.
+    ///
+    /// # Panics
+    /// As the two do.
+    pub fn switch(&self, on: bool) {
+        self.0.switch(on);
+    }
 }
 
 /// Answers the requests of a connection until it ends.

@@ -19,6 +19,7 @@ pub mod office;
 pub mod opensearch;
 pub mod otlp;
 pub mod pipeline;
+mod plain_http;
 pub mod real_server;
 pub mod receiver;
 pub mod redis;

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::Delivered;
+use crate::http_server::dawdle;
 
 /// How often a listener or a connection looks whether it is stopped.
 const LOOK: Duration = Duration::from_millis(3);
@@ -107,9 +108,28 @@ impl Receiver {
     /// Starts it again after a stop, on the same port.
     ///
     /// # Panics
-    /// When somebody else has taken the port.
+    /// When somebody else has taken the port and keeps it.
     pub fn start_again(&self) {
-        self.listen(TcpListener::bind(self.address).expect("the port is still ours"));
+        // A connection of another test may hold the port for a moment.
+        let listener = (0..1_000).find_map(|_| {
+            let listener = TcpListener::bind(self.address);
+            listener
+                .inspect_err(|_| dawdle(Duration::from_millis(20)))
+                .ok()
+        });
+        self.listen(listener.expect("the port is still ours"));
+    }
+
+    /// Starts it again, or stops it.
+    ///
+    /// # Panics
+    /// As the two do.
+    pub fn switch(&self, on: bool) {
+        if on {
+            self.start_again();
+        } else {
+            self.stop();
+        }
     }
 
     fn listen(&self, listener: TcpListener) {

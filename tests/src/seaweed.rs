@@ -1,15 +1,13 @@
 //! A real object store that speaks S3: SeaweedFS, read back by its own file interface.
 
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
-use flate2::read::GzDecoder;
 use serde_json::Value;
 
 use crate::Delivered;
 use crate::http_server::dawdle;
+use crate::plain_http::ask;
 use crate::real_server::{RealServer, free_port};
 
 /// The bucket of the tests.
@@ -117,30 +115,16 @@ impl Seaweed {
     /// # Panics
     /// When an object cannot be read.
     pub fn delivered(&self) -> Delivered {
-        let mut lines = Vec::new();
-        for name in self.names() {
+        let objects = self.names().into_iter().map(|name| {
             let packed = self.ask("GET", &format!("/buckets/{BUCKET}/{name}"));
-            let packed = packed.unwrap_or_else(|| panic!("object {name} cannot be read"));
-            GzDecoder::new(&packed[..])
-                .read_to_end(&mut lines)
-                .unwrap_or_else(|error| panic!("object {name} is not packed: {error}"));
-        }
-        Delivered::parse(&lines)
+            let packed = packed.unwrap_or_else(|| panic!("{name} cannot be read"));
+            (name, packed)
+        });
+        Delivered::unpack(objects)
     }
 
     /// The body of a good answer of its file interface.
     fn ask(&self, method: &str, path: &str) -> Option<Vec<u8>> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.files)).ok()?;
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .ok()?;
-        // The old version, so that a body comes as it is.
-        let request = format!("{method} {path} HTTP/1.0\r\naccept: application/json\r\n\r\n");
-        stream.write_all(request.as_bytes()).ok()?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).ok()?;
-        let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
-        let good = answer.get(9..10) == Some(b"2");
-        good.then(|| answer.split_off(end + 4))
+        ask(self.files, method, path, "accept: application/json\r\n")
     }
 }

@@ -10,7 +10,7 @@ use crate::Delivered;
 use crate::http_server::dawdle;
 
 /// They start in a blink on a quiet machine, and end as soon as they have written what they have.
-const LONGEST: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_mins(2);
 
 /// Which server.
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +153,18 @@ impl Syslog {
     /// When a line is not JSON.
     pub fn delivered(&self) -> Delivered {
         Delivered::parse(&std::fs::read(self.file()).unwrap_or_default())
+    }
+
+    /// Asks it to end, or starts it again.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn switch(&mut self, on: bool) {
+        if on {
+            self.start_again();
+        } else {
+            self.stop();
+        }
     }
 
     /// How many bytes it has written.

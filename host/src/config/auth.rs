@@ -262,23 +262,14 @@ impl AuthSection {
 
 impl MicrosoftSection {
     fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Option<Microsoft> {
-        let directory_id = scope.guid(
-            &at.key("directory_id"),
-            &self.directory_id,
-            "find it in the Entra admin center under Overview; a domain name does not work here",
-        );
-        let client_id = scope.guid(
-            &at.key("client_id"),
-            &self.client_id,
-            "find it in the Entra admin center under App registrations, Application (client) ID",
-        );
-        let credential = credential(
-            scope,
-            at,
-            self.client_secret.as_ref(),
-            self.certificate.as_ref(),
-            self.federated_token_file.as_deref(),
-        );
+        let application = Application {
+            directory_id: &self.directory_id,
+            client_id: &self.client_id,
+            client_secret: self.client_secret.as_ref(),
+            certificate: self.certificate.as_ref(),
+            federated_token_file: self.federated_token_file.as_deref(),
+        };
+        let (directory_id, client_id, credential) = application.check(scope, at);
         let (login_url, resource_url) = self.urls(scope, at);
         Some(Microsoft {
             cloud: self.cloud,
@@ -292,32 +283,78 @@ impl MicrosoftSection {
     }
 
     fn urls(&self, scope: &Scope<'_, '_>, at: &Path) -> (Option<Url>, Option<Url>) {
-        let one = |key: &str, written: Option<&String>, known: Option<&'static str>| match (
-            known, written,
-        ) {
-            (Some(known), None) => Url::parse(known).ok(),
-            (None, Some(text)) => scope.url(&at.key(key), text),
-            (Some(_), Some(_)) => {
-                let what = format!("`{key}` goes only with `cloud: custom`");
-                let help = format!("remove `{key}`, or write `cloud: custom`");
-                scope.report.add_key(&at.key(key), what, help);
-                None
-            }
-            (None, None) => {
-                let what = format!("`cloud: custom` needs `{key}`");
-                let help = format!("add `{key}: https://HOST`");
-                scope.report.add(&at.key("cloud"), what, help);
-                None
-            }
-        };
+        let one = |key, written, known| url_of_cloud(scope, at, key, written, known);
         (
-            one("login_url", self.login_url.as_ref(), self.cloud.login_url()),
+            one(
+                "login_url",
+                self.login_url.as_deref(),
+                self.cloud.login_url(),
+            ),
             one(
                 "resource_url",
-                self.resource_url.as_ref(),
+                self.resource_url.as_deref(),
                 self.cloud.resource_url(),
             ),
         )
+    }
+}
+
+/// What a section says of an application in Microsoft Entra ID.
+pub(super) struct Application<'a> {
+    pub directory_id: &'a str,
+    pub client_id: &'a str,
+    pub client_secret: Option<&'a SecretSection>,
+    pub certificate: Option<&'a CertificateSection>,
+    pub federated_token_file: Option<&'a str>,
+}
+
+impl Application<'_> {
+    /// The directory, the client, and what proves it.
+    pub fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> (String, String, Option<Credential>) {
+        let directory_id = scope.guid(
+            &at.key("directory_id"),
+            self.directory_id,
+            "find it in the Entra admin center under Overview; a domain name does not work here",
+        );
+        let client_id = scope.guid(
+            &at.key("client_id"),
+            self.client_id,
+            "find it in the Entra admin center under App registrations, Application (client) ID",
+        );
+        let credential = credential(
+            scope,
+            at,
+            self.client_secret,
+            self.certificate,
+            self.federated_token_file,
+        );
+        (directory_id, client_id, credential)
+    }
+}
+
+/// An address that follows from the cloud, or is written for the custom one.
+pub(super) fn url_of_cloud(
+    scope: &Scope<'_, '_>,
+    at: &Path,
+    key: &str,
+    written: Option<&str>,
+    known: Option<&'static str>,
+) -> Option<Url> {
+    match (known, written) {
+        (Some(known), None) => Url::parse(known).ok(),
+        (None, Some(text)) => scope.url(&at.key(key), text),
+        (Some(_), Some(_)) => {
+            let what = format!("`{key}` goes only with `cloud: custom`");
+            let help = format!("remove `{key}`, or write `cloud: custom`");
+            scope.report.add_key(&at.key(key), what, help);
+            None
+        }
+        (None, None) => {
+            let what = format!("`cloud: custom` needs `{key}`");
+            let help = format!("add `{key}: https://HOST`");
+            scope.report.add(&at.key("cloud"), what, help);
+            None
+        }
     }
 }
 
@@ -349,7 +386,7 @@ impl OAuth2Section {
     }
 }
 
-pub(super) fn credential(
+fn credential(
     scope: &Scope<'_, '_>,
     at: &Path,
     secret: Option<&SecretSection>,

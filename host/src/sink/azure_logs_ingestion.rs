@@ -15,13 +15,12 @@ use memchr::memmem;
 
 use super::members::Members;
 use super::request::{Again, Outgoing, Reply, RequestSink};
-use super::service::{Answer, Body, Service, Setting, excerpt};
-use crate::auth::{AuthError, Class, Credentials, credentials};
+use super::service::{Answer, Body, Service, Setting, excerpt, sign_in};
+use crate::auth::{AuthError, Class, Credentials};
 use crate::clock::SharedClock;
 use crate::config::HttpConfig;
 use crate::config::sink::azure_logs_ingestion::{AzureLogsIngestion, REQUEST_BYTES};
 use crate::error::Error;
-use crate::http::Client;
 use crate::secret::Redactor;
 
 /// Delivers to Azure Monitor Logs.
@@ -53,14 +52,10 @@ impl AzureLogsIngestionSink {
             redactor,
             clock,
         })?;
-        // Where to sign in is another host, with the trust of all others.
-        let client = Client::new(http)?;
-        let credentials = credentials(&config.auth, &client, clock, redactor)?
-            .ok_or_else(|| Error::internal("a sink signs in nowhere"))?;
         Ok(Self {
             name: name.to_owned(),
             service,
-            credentials,
+            credentials: sign_in(&config.auth, http, clock, redactor)?,
             path: config.path.clone(),
             timestamp_field: config.timestamp_field.clone(),
         })

@@ -21,9 +21,10 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::request::{Again, Reply};
+use crate::auth::{Credentials, credentials};
 use crate::clock::SharedClock;
-use crate::config::HttpConfig;
 use crate::config::sink::request::{Compression, Delivery, Login};
+use crate::config::{Auth, HttpConfig};
 use crate::error::Error;
 use crate::http::{Client, HttpError, Trouble, read_to_end, retry_after};
 use crate::secret::Redactor;
@@ -105,6 +106,18 @@ pub struct Answer {
     pub host: String,
     /// How long the server asks to wait.
     pub retry_after: Option<Duration>,
+}
+
+/// The tokens of an application that a sink signs in as. Where it does that is another host than the sink's, with the
+/// trust of all others.
+pub(super) fn sign_in(
+    auth: &Auth,
+    http: &HttpConfig,
+    clock: &SharedClock,
+    redactor: &Arc<Redactor>,
+) -> Result<Arc<dyn Credentials>, Error> {
+    credentials(auth, &Client::new(http)?, clock, redactor)?
+        .ok_or_else(|| Error::internal("a sink signs in nowhere"))
 }
 
 impl Body {

@@ -1,55 +1,7 @@
-//! What the figures were measured on, and the time that one core gave this thread.
+//! What the figures were measured on, and the time that cores gave.
 
 use std::fs;
-use std::time::{Duration, Instant};
-
-/// Time of one thread: by the wall, and on a core.
-///
-/// On a busy machine the wall also counts other programs; the thread's own time on a core is what a
-/// quiet machine would show. Linux only; elsewhere it is the wall.
-pub struct Stopwatch {
-    wall: Instant,
-    core: Option<Duration>,
-}
-
-/// What a stopwatch showed.
-#[derive(Clone, Copy, Debug)]
-pub struct Elapsed {
-    /// By the wall.
-    pub wall: f64,
-    /// On a core.
-    pub core: f64,
-}
-
-impl Stopwatch {
-    /// Begins.
-    #[must_use]
-    pub fn start() -> Self {
-        Self {
-            wall: Instant::now(),
-            core: on_core(),
-        }
-    }
-
-    /// Seconds since the beginning.
-    #[must_use]
-    pub fn stop(&self) -> Elapsed {
-        let wall = self.wall.elapsed().as_secs_f64();
-        let core = match (self.core, on_core()) {
-            (Some(start), Some(end)) => end.saturating_sub(start).as_secs_f64(),
-            _ => wall,
-        };
-        Elapsed { wall, core }
-    }
-}
-
-/// Nanoseconds that the scheduler has given this thread. Reading the file is a system call, which
-/// brings the account up to date to a few milliseconds: below one percent of a round.
-fn on_core() -> Option<Duration> {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    let nanoseconds = text.split_ascii_whitespace().next()?.parse().ok()?;
-    Some(Duration::from_nanos(nanoseconds))
-}
+use std::time::Duration;
 
 /// Seconds that all threads of this process had a core, except those of this name.
 ///

@@ -6,7 +6,7 @@ use url::Url;
 
 use crate::auth::microsoft::token_url;
 use crate::config::auth::{
-    Auth, CertificateSection, Credential, OAuth2, TokenEndpoint, credential,
+    Application, Auth, CertificateSection, Credential, OAuth2, TokenEndpoint, url_of_cloud,
 };
 use crate::config::check::{Scope, SecretSection};
 use crate::config::report::Path;
@@ -103,40 +103,16 @@ impl AzureAuth {
 
 impl AzureAuthSection {
     pub(super) fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Option<AzureAuth> {
-        let directory_id = scope.guid(
-            &at.key("directory_id"),
-            &self.directory_id,
-            "find it in the Entra admin center under Overview; a domain name does not work here",
-        );
-        let client_id = scope.guid(
-            &at.key("client_id"),
-            &self.client_id,
-            "find it in the Entra admin center under App registrations, Application (client) ID",
-        );
-        let credential = credential(
-            scope,
-            at,
-            self.client_secret.as_ref(),
-            self.certificate.as_ref(),
-            self.federated_token_file.as_deref(),
-        );
-        let login_at = at.key("login_url");
-        let login_url = match (self.cloud.login_url(), &self.login_url) {
-            (Some(known), None) => Url::parse(known).ok(),
-            (None, Some(text)) => scope.url(&login_at, text),
-            (Some(_), Some(_)) => {
-                let help = "remove `login_url`, or write `cloud: custom`";
-                let what = "`login_url` goes only with `cloud: custom`";
-                scope.report.add_key(&login_at, what, help);
-                None
-            }
-            (None, None) => {
-                let what = "`cloud: custom` needs `login_url`";
-                let help = "add `login_url: https://HOST`";
-                scope.report.add(&at.key("cloud"), what, help);
-                None
-            }
+        let application = Application {
+            directory_id: &self.directory_id,
+            client_id: &self.client_id,
+            client_secret: self.client_secret.as_ref(),
+            certificate: self.certificate.as_ref(),
+            federated_token_file: self.federated_token_file.as_deref(),
         };
+        let (directory_id, client_id, credential) = application.check(scope, at);
+        let (key, known) = ("login_url", self.cloud.login_url());
+        let login_url = url_of_cloud(scope, at, key, self.login_url.as_deref(), known);
         Some(AzureAuth {
             token_url: token_url(&login_url?, &directory_id, TokenEndpoint::V2),
             client_id,

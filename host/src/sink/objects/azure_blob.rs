@@ -9,13 +9,13 @@ use url::form_urlencoded;
 
 use super::client::Connector;
 use super::{Service, no_retries, unusable};
-use crate::auth::{Credentials, Token, credentials};
+use crate::auth::{Credentials, Token};
 use crate::clock::SharedClock;
 use crate::config::HttpConfig;
 use crate::config::sink::azure_blob::{AzureBlob, AzureBlobAuth};
 use crate::error::Error;
-use crate::http::Client;
 use crate::secret::{Redactor, SecretRef};
+use crate::sink::service::sign_in;
 
 /// A container of an account.
 #[derive(Debug)]
@@ -43,9 +43,7 @@ impl Blobs {
     ) -> Result<Self, Error> {
         let application = match &config.auth {
             Some(AzureBlobAuth::Application(auth)) => {
-                // Where to sign in is another host, with the trust of all others.
-                let credentials = credentials(auth, &Client::new(http)?, clock, redactor)?
-                    .ok_or_else(|| Error::internal("a sink signs in nowhere"))?;
+                let credentials = sign_in(auth, http, clock, redactor)?;
                 let last = Mutex::default();
                 Some(Arc::new(Application { credentials, last }))
             }

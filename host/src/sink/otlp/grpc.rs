@@ -2,12 +2,14 @@
 //! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>, and the codes of
 //! <https://opentelemetry.io/docs/specs/otlp/#failures>).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::HeaderMap;
+use percent_encoding::percent_decode_str;
 use prost::Message;
 
 /// The method that takes logs.
@@ -60,10 +62,10 @@ pub(super) fn status(trailers: &HeaderMap) -> Option<Result<(), Failure>> {
     if code == 0 {
         return Some(Ok(()));
     }
-    let said = unescaped(text("grpc-message").unwrap_or_default());
+    let said = percent_decode_str(text("grpc-message").unwrap_or_default());
     let name = NAMES.get(usize::try_from(code).ok()?);
     let name = name.copied().unwrap_or("a code that is not known");
-    let said = super::excerpt(said.as_bytes());
+    let said = super::excerpt(&Cow::from(said));
     Some(Err(Failure {
         verdict: verdict(code, &said),
         what: format!("{name}{said}"),
@@ -104,23 +106,6 @@ const NAMES: [&str; 17] = [
     "DATA_LOSS",
     "UNAUTHENTICATED",
 ];
-
-/// Percent signs and two digits as the bytes that they stand for.
-fn unescaped(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let digits = after.get(..2).and_then(|two| std::str::from_utf8(two).ok());
-        let byte = digits.and_then(|two| u8::from_str_radix(two, 16).ok());
-        let (next, behind) = match (first, byte) {
-            (b'%', Some(byte)) => (byte, &after[2..]),
-            _ => (*first, after),
-        };
-        bytes.push(next);
-        rest = behind;
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
 
 /// `google.rpc.Status`
 #[derive(Clone, PartialEq, Message)]
