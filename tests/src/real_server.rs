@@ -122,8 +122,8 @@ pub fn free_port() -> u16 {
 }
 
 /// Runs a pipeline to its end, but not without five kills of it and a restart of the server before each: `server` stops
-/// (false) and starts (true) it, `delivered` says how much is there while it runs. A machine that stands still for seconds
-/// may see fewer of them.
+/// (false) and starts (true) it, `delivered` says how much is there while it runs. A machine that stands still for
+/// seconds may see fewer of them.
 ///
 /// # Panics
 /// When nothing is delivered in three minutes, or everything is before the first kill.
