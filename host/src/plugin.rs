@@ -205,11 +205,16 @@ impl Plugin {
         let described = match &mut call.world {
             call::World::Source(source) => {
                 let source = source.sluicegate_plugin_source();
-                bounded(&call.wall, source.call_describe(&mut call.store)).await
+                bounded(&call.wall, &call.cpu, source.call_describe(&mut call.store)).await
             }
             call::World::Transform(transform) => {
                 let transform = transform.sluicegate_plugin_transform();
-                bounded(&call.wall, transform.call_describe(&mut call.store)).await
+                bounded(
+                    &call.wall,
+                    &call.cpu,
+                    transform.call_describe(&mut call.store),
+                )
+                .await
             }
         };
         let wit::Descriptor {
@@ -237,6 +242,7 @@ impl Plugin {
                 let source = source.sluicegate_plugin_source();
                 bounded(
                     &call.wall,
+                    &call.cpu,
                     source.call_check_config(&mut call.store, config),
                 )
                 .await
@@ -245,6 +251,7 @@ impl Plugin {
                 let transform = transform.sluicegate_plugin_transform();
                 bounded(
                     &call.wall,
+                    &call.cpu,
                     transform.call_check_config(&mut call.store, config),
                 )
                 .await

@@ -4,16 +4,17 @@
 //! the next one starts from the component's first byte. Time that a call spends suspended in `emit` is ours, not
 //! the plugin's, and does not count.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use cpu::{TICK, Tick, Turns};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, ResourceLimiter,
-    Store, Trap, UpdateDeadline,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    ResourceLimiter, Store, Trap, UpdateDeadline,
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -25,6 +26,10 @@ use crate::capability::state::StagedState;
 use crate::error::Error;
 use crate::metrics;
 
+mod cpu;
+
+pub use cpu::CpuBudget;
+
 /// Instances alive at once in one process. Only calls hold one, so a thousand idle tenants need none.
 const INSTANCES: u32 = 512;
 
@@ -33,9 +38,6 @@ const CORE_INSTANCES: u32 = 16;
 
 /// Largest linear memory that any plugin can be granted.
 pub const MEMORY_CEILING_BYTES: usize = 1 << 30;
-
-/// How often a running guest is interrupted to let others run.
-const TICK: Duration = Duration::from_millis(10);
 
 /// Stack of a guest call; the rest of the fiber's stack is for host functions (wasmtime asks for 1 MiB).
 const WASM_STACK_BYTES: usize = 512 << 10;
@@ -103,6 +105,7 @@ impl Default for Limits {
 pub struct Sandbox {
     engine: Engine,
     slots: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl Sandbox {
@@ -137,6 +140,7 @@ impl Sandbox {
         Ok(Self {
             engine,
             slots: Arc::new(Semaphore::new(INSTANCES as usize)),
+            turns: Turns::new(),
         })
     }
 
@@ -160,12 +164,16 @@ impl Sandbox {
         store.limiter(|call| &mut call.memory);
         store.set_max_component_handles(HANDLES);
         self.rearm(&mut store, limits);
+        let turns = self.turns.clone();
         store.epoch_deadline_callback(move |_| {
-            if cpu.spend() {
-                Ok(UpdateDeadline::Yield(1))
-            } else {
-                Ok(UpdateDeadline::Interrupt)
-            }
+            Ok(match cpu.tick() {
+                Tick::Yield => UpdateDeadline::Yield(1),
+                Tick::Queue => {
+                    let turn = cpu.clone().turn(turns.clone());
+                    UpdateDeadline::YieldCustom(1, Box::pin(turn))
+                }
+                Tick::Stop => UpdateDeadline::Interrupt,
+            })
         });
         store
     }
@@ -191,6 +199,9 @@ fn config() -> Config {
         .max_memories_per_component(4)
         .max_tables_per_component(CORE_INSTANCES)
         .max_memory_size(MEMORY_CEILING_BYTES)
+        .linear_memory_keep_resident(512 << 10)
+        .table_keep_resident(64 << 10)
+        .pagemap_scan(Enabled::Auto)
         .table_elements(20_000);
     let mut config = Config::new();
     config
@@ -203,37 +214,6 @@ fn config() -> Config {
         .async_stack_size(FIBER_STACK_BYTES)
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config
-}
-
-/// Computing time of a call, counted in ticks.
-#[derive(Clone, Debug, Default)]
-pub struct CpuBudget {
-    left: Arc<AtomicI64>,
-    full: Arc<AtomicI64>,
-}
-
-impl CpuBudget {
-    fn rearm(&self, budget: Duration) {
-        let ticks = i64::try_from(budget.as_millis() / TICK.as_millis())
-            .unwrap_or(i64::MAX)
-            .max(1);
-        self.full.store(ticks, Ordering::Relaxed);
-        self.left.store(ticks, Ordering::Relaxed);
-    }
-
-    /// The guest has handed something over: it makes progress.
-    pub fn progress(&self) {
-        self.left
-            .store(self.full.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
-
-    fn spend(&self) -> bool {
-        self.left.fetch_sub(1, Ordering::Relaxed) > 1
-    }
-
-    fn spent(&self) -> bool {
-        self.left.load(Ordering::Relaxed) <= 0
-    }
 }
 
 /// Wall-clock time of a call, which stands still while the host holds the call back.

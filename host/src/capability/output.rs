@@ -145,10 +145,10 @@ impl Host for Call {
             Ok(events) => events,
             Err(rule) => return Ok(Err(Refusal::Invalid(rule))),
         };
-        to.cpu.progress();
         if events.is_empty() {
             return Ok(Ok(()));
         }
+        to.cpu.progress();
         let _held = to.wall.hold();
         Ok(to.output.emit(events).await.map_err(|_| Refusal::Closed))
     }

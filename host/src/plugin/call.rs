@@ -69,6 +69,7 @@ struct Started {
     world: SourcePlugin,
     store: Store<Call>,
     wall: WallBudget,
+    cpu: CpuBudget,
     trouble: Trouble,
     function: &'static str,
 }
@@ -146,15 +147,16 @@ impl PluginSource {
             output,
             log,
             state,
-            cpu,
+            cpu: cpu.clone(),
             ..bare(clock)
         };
         let mut store = self.plugin.sandbox.store(call, limits);
-        match bounded(&wall, pre.instantiate_async(&mut store)).await {
+        match bounded(&wall, &cpu, pre.instantiate_async(&mut store)).await {
             Some(Ok(world)) => Ok(Started {
                 world,
                 store,
                 wall,
+                cpu,
                 trouble,
                 function,
             }),
@@ -300,10 +302,14 @@ pub(super) fn bare(clock: &SharedClock) -> Call {
 }
 
 /// Runs a call until it ends or its time is up; `None` is the latter. The store is unusable then.
-pub(super) async fn bounded<T>(wall: &WallBudget, call: impl Future<Output = T>) -> Option<T> {
+pub(super) async fn bounded<T>(
+    wall: &WallBudget,
+    cpu: &CpuBudget,
+    call: impl Future<Output = T>,
+) -> Option<T> {
     tokio::select! {
         biased;
-        answer = call => Some(answer),
+        answer = cpu.measure(call) => Some(answer),
         () = wall.spent() => None,
     }
 }
@@ -329,7 +335,7 @@ impl Source for PluginSource {
         let mut started = self.start(setting).await?;
         let source = started.world.sluicegate_plugin_source();
         let call = source.call_streams(&mut started.store, &self.config);
-        let answer = bounded(&started.wall, call).await;
+        let answer = bounded(&started.wall, &started.cpu, call).await;
         let found = self.answer(&started, answer)?;
         found::streams(found)
     }
@@ -352,7 +358,7 @@ impl Source for PluginSource {
         let mut started = self.start(setting).await?;
         let source = started.world.sluicegate_plugin_source();
         let call = source.call_discover(&mut started.store, &config, &stream.name, self.limits());
-        let answer = bounded(&started.wall, call).await;
+        let answer = bounded(&started.wall, &started.cpu, call).await;
         let found = self.answer(&started, answer)?;
         let changes = std::mem::take(&mut started.store.data_mut().state).into_changes();
         let key = StreamKey::new(&self.context.tenant, &stream.name);
@@ -392,7 +398,7 @@ impl Source for PluginSource {
             &split,
             self.limits(),
         );
-        let answer = bounded(&started.wall, call).await;
+        let answer = bounded(&started.wall, &started.cpu, call).await;
         self.answer(&started, answer)
     }
 }
@@ -438,6 +444,7 @@ pub(super) struct Bare {
     pub world: World,
     pub store: Store<Call>,
     pub wall: WallBudget,
+    pub cpu: CpuBudget,
 }
 
 impl Bare {
@@ -449,14 +456,18 @@ impl Bare {
             ..bare(&clock)
         };
         let mut store = plugin.sandbox.store(call, limits);
-        let wall = WallBudget::start(BARE_WALL);
+        let (wall, cpu) = (WallBudget::start(BARE_WALL), store.data().cpu.clone());
         let world = match (export, &plugin.source, &plugin.transform) {
-            (Export::Source, Some(pre), _) => bounded(&wall, pre.instantiate_async(&mut store))
-                .await
-                .map(|made| made.map(World::Source)),
-            (Export::Transform, _, Some(pre)) => bounded(&wall, pre.instantiate_async(&mut store))
-                .await
-                .map(|made| made.map(World::Transform)),
+            (Export::Source, Some(pre), _) => {
+                bounded(&wall, &cpu, pre.instantiate_async(&mut store))
+                    .await
+                    .map(|made| made.map(World::Source))
+            }
+            (Export::Transform, _, Some(pre)) => {
+                bounded(&wall, &cpu, pre.instantiate_async(&mut store))
+                    .await
+                    .map(|made| made.map(World::Transform))
+            }
             _ => {
                 return Err(incompatible(
                     &plugin.name,
@@ -465,7 +476,14 @@ impl Bare {
             }
         };
         let why = match world {
-            Some(Ok(world)) => return Ok(Self { world, store, wall }),
+            Some(Ok(world)) => {
+                return Ok(Self {
+                    world,
+                    store,
+                    wall,
+                    cpu,
+                });
+            }
             Some(Err(error)) => explain(&error, store.data(), limits),
             None => too_long(&plugin.name),
         };

@@ -101,9 +101,10 @@ impl PluginTransform {
         let mut instance = self.instance(tenant, &wall).await?;
         let limits = wit_limits(&self.limits, &self.clock);
         let batch = pack(events, std::mem::take(&mut instance.packed));
+        let cpu = instance.store.data().cpu.clone();
         let transform = instance.world.sluicegate_plugin_transform();
         let call = transform.call_apply(&mut instance.store, &self.config, &batch, limits);
-        let applied = match bounded(&wall, call).await {
+        let applied = match bounded(&wall, &cpu, call).await {
             Some(Ok(Ok(applied))) => applied,
             Some(Ok(Err(failure))) => {
                 self.keep(instance);
@@ -155,7 +156,8 @@ impl PluginTransform {
             ..bare(&self.clock)
         };
         let mut store = self.plugin.sandbox.store(call, &self.limits);
-        match bounded(wall, pre.instantiate_async(&mut store)).await {
+        let cpu = store.data().cpu.clone();
+        match bounded(wall, &cpu, pre.instantiate_async(&mut store)).await {
             Some(Ok(world)) => Ok(Instance {
                 tenant: tenant.clone(),
                 world,
