@@ -233,10 +233,12 @@ fn commit(
     } else {
         0
     };
+    // Where listing begins may still be corrected while nothing has been listed.
+    let watermark = cursor.begun.then_some(cursor.watermark + ahead);
     Ok(Discovery {
         splits,
         next,
-        watermark: Some(cursor.watermark + ahead),
+        watermark,
         gaps,
     })
 }

@@ -148,7 +148,7 @@ fn fetch(
             if config.attempt == 0 {
                 return Err(retry(&foreign.0));
             }
-            return look_again(world, config, stream, split, payload, &foreign.0);
+            return look_again(world, config, stream, split, payload, &foreign.0, date);
         }
     };
     let response = api::call(world.http, &request).map_err(transport)?;
@@ -169,15 +169,9 @@ fn fetch(
     }
     if config.attempt < SALVAGE_FROM {
         // Replication lags: three tries over an hour.
-        let (after_ms, affects) = (Some(MISSING_RETRY_MS), Scope::Split);
-        let reason = format!("content blob: {reason}");
-        return Err(Failure::Retry {
-            after_ms,
-            affects,
-            reason,
-        });
+        return Err(missing(format!("content blob: {reason}")));
     }
-    look_again(world, config, stream, split, payload, &reason)
+    look_again(world, config, stream, split, payload, &reason, date)
 }
 
 /// Goes through a body once; the damage it met, if any.
@@ -216,6 +210,15 @@ fn pass(
     Ok(reader.damage.map(|reason| Damage { reason, whole }))
 }
 
+/// What is said not to be there, and may yet come.
+fn missing(reason: String) -> Failure {
+    Failure::Retry {
+        after_ms: Some(MISSING_RETRY_MS),
+        affects: Scope::Split,
+        reason,
+    }
+}
+
 /// Looks whether a blob is still listed, and under which URL: a fresh one is fetched; the same one
 /// is tried again later; only what is no longer listed is lost.
 fn look_again(
@@ -225,6 +228,7 @@ fn look_again(
     split: &Split,
     payload: &Payload,
     reason: &str,
+    date: &mut Option<Timestamp>,
 ) -> Result<Response, Failure> {
     // The hour it was first listed in: other borders could show it under another id.
     let start = floor(split.created, HOUR);
@@ -235,15 +239,14 @@ fn look_again(
         splits: u32::MAX,
         deadline: Timestamp::MAX,
     };
-    let walked = walk(
-        world,
-        config,
-        stream,
-        &[(start, start + HOUR)],
-        0,
-        limits,
-        None,
-    );
+    // Only the service's own time says that a blob has expired, and a window that old is not asked for.
+    let any = Api::new(config).subscriptions();
+    let along = date.is_none().then_some(&any);
+    let wanted = [(start, start + HOUR)];
+    let walked = walk(world, config, stream, &wanted, 0, limits, along);
+    if let Some(Ok(response)) = &walked.along {
+        *date = Some(api::date(response).unwrap_or_else(|| world.clock.now()));
+    }
     let Some(pass) = walked.passes.into_iter().next() else {
         return Err(retry(format!("{reason}; nor could its window be listed")));
     };
@@ -254,9 +257,12 @@ fn look_again(
             let why = format!("{reason}; its window cannot be read in full");
             return Err(retry(why));
         }
-        return Err(Failure::SplitLost(format!(
-            "content blob, no longer listed: {reason}"
-        )));
+        let reason = format!("content blob, no longer listed: {reason}");
+        if config.attempt <= SALVAGE_FROM {
+            // One listing is no proof: pages may have changed while they were turned.
+            return Err(missing(reason));
+        }
+        return Err(Failure::SplitLost(reason));
     };
     let fresh: Payload = serde_json::from_slice(&listed.payload)
         .map_err(|error| Failure::Internal(format!("the split's payload: {error}")))?;

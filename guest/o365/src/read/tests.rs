@@ -299,6 +299,30 @@ fn a_url_elsewhere_is_healed_by_the_listing() {
     );
 }
 
+/// A clock that runs ahead takes a window for too old to ask for; the service's own time decides.
+#[test]
+fn a_url_elsewhere_is_lost_only_once_the_service_says_that_it_has_expired() {
+    let foreign = split_at("https://attacker.example/x");
+    for (date, lost) in [
+        ("Sat, 10 Jan 2026 12:00:00 GMT", false),
+        ("Sat, 10 Jan 2099 12:00:00 GMT", true),
+    ] {
+        let mut fake = Fake::new();
+        fake.clock.now.set(NOW + 400 * DAY);
+        let config = config(r#""profile":"raw","attempt":9"#);
+        let result = fake.call(
+            |_, _| Ok(Answer::new(200, "[]").with("date", date)),
+            |world| read(world, &config, STREAM, &foreign, limits()),
+        );
+        assert_eq!(
+            matches!(result, Err(Failure::SplitLost(_))),
+            lost,
+            "{result:?}"
+        );
+        assert!(lost || is_retry(&result), "{result:?}");
+    }
+}
+
 #[test]
 fn refusals_of_a_blob_become_failures() {
     let error = |code: &str| format!(r#"{{"error":{{"code":"{code}","message":"m"}}}}"#);
@@ -346,13 +370,13 @@ fn refusals_of_a_blob_become_failures() {
     }
 }
 
-/// A blob that is not there at the third try: what its window lists decides.
-fn missing_with(listed: &str, expired: bool) -> (Fake, Result<(), Failure>) {
+/// A blob that is not there at a late try: what its window lists decides.
+fn missing_with(attempt: u32, listed: &str, expired: bool) -> (Fake, Result<(), Failure>) {
     let mut fake = Fake::new();
     if expired {
         fake.clock.now.set(NOW + 8 * DAY);
     }
-    let config = config(&format!(r#""profile":"raw","attempt":{SALVAGE_FROM}"#));
+    let config = config(&format!(r#""profile":"raw","attempt":{attempt}"#));
     let result = fake.call(
         |request, _| {
             Ok(if request.url.path.contains("/subscriptions/content") {
@@ -371,18 +395,20 @@ fn missing_with(listed: &str, expired: bool) -> (Fake, Result<(), Failure>) {
 #[test]
 fn a_missing_blob_is_looked_for_before_it_is_lost() {
     let element = |uri: &str| format!(r#"[{{"contentId":"blob-1","contentUri":"{uri}"}}]"#);
-    let (_, result) = missing_with("[]", false);
-    assert!(matches!(result, Err(Failure::SplitLost(_))));
-    let (_, result) = missing_with("[]", true);
-    assert!(matches!(result, Err(Failure::SplitLost(_))));
-    let (_, result) = missing_with(&element(URI), false);
+    let (_, result) = missing_with(SALVAGE_FROM, "[]", false);
+    assert!(is_retry(&result), "one listing is no proof: {result:?}");
+    for (attempt, expired) in [(SALVAGE_FROM + 1, false), (SALVAGE_FROM, true)] {
+        let (_, result) = missing_with(attempt, "[]", expired);
+        assert!(matches!(result, Err(Failure::SplitLost(_))), "{result:?}");
+    }
+    let (_, result) = missing_with(9, &element(URI), false);
     assert!(
         is_retry(&result),
         "still listed under the same URL: {result:?}"
     );
-    let (_, result) = missing_with("<html>", false);
+    let (_, result) = missing_with(9, "<html>", false);
     assert!(is_retry(&result), "not known: {result:?}");
-    let (fake, result) = missing_with(&element(&format!("{URI}fresh")), false);
+    let (fake, result) = missing_with(SALVAGE_FROM, &element(&format!("{URI}fresh")), false);
     assert_eq!((result, fake.output.ids()), (Ok(()), vec!["a".to_owned()]));
 }
 
