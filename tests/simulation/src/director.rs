@@ -18,6 +18,9 @@ use crate::world::{World, kinds};
 /// How often it is asked whether everything has arrived.
 const LOOK_EVERY: Duration = Duration::from_secs(5 * 60);
 
+/// How soon something that had to wait is tried again.
+const A_MOMENT: Duration = Duration::from_secs(5);
+
 /// Something that happens to the process or around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Happening {
@@ -126,6 +129,12 @@ impl Director {
             if at > now_ms {
                 sleep(Duration::from_millis((at - now_ms).unsigned_abs())).await;
             }
+            let away = matches!(happening, Happening::Stop(ms) if ms > HOUR_MS);
+            if away && !world.witness.has_begun(&world.plan) {
+                // Whoever leaves before anything knows where it begins has never started it.
+                sleep(A_MOMENT).await;
+                continue;
+            }
             self.script.pop();
             world.effects.trace(&format!("{happening:?}"));
             if let Happening::Stop(ms) = happening {
@@ -191,7 +200,7 @@ impl Director {
 
     async fn wait_until_drained(&self, world: &Arc<World>, ledger: &Arc<dyn Ledger>) -> Ending {
         let calm_ms = self.calm_at_ms.unwrap_or(START_MS);
-        // What comes late has to have come.
+        // What comes late has to have come, and then has its time to arrive.
         let plan = &world.plan;
         let coming_ms = plan.safety_ms.max(plan.later_ms) + plan.late_ms;
         let least_ms = (START_MS + coming_ms).max(calm_ms);
@@ -202,7 +211,7 @@ impl Director {
                 world.coverage.mark(Point::Drained);
                 return Ending::Drained;
             }
-            if now_ms > calm_ms + world.plan.patience_ms() {
+            if now_ms > least_ms + plan.patience_ms() {
                 return Ending::TooLate;
             }
         }

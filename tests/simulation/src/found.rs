@@ -66,5 +66,24 @@ pub fn found() -> Vec<(&'static str, Plan)> {
                 ..away(3, &[Trouble::Unsubscribed, Trouble::Refusals])
             },
         ),
+        (
+            "a blob whose URL leads elsewhere was not declared lost when it had expired",
+            Plan {
+                seed: 5_003_044,
+                blobs: 5,
+                span_ms: HOUR_MS,
+                safety_ms: 9 * MINUTE_MS,
+                budget: 12,
+                interval_s: 600,
+                token_life_s: 900,
+                faults: vec![
+                    (Fault::EmptyBody, 0.15),
+                    (Fault::ForeignBlob, 0.9),
+                    (Fault::BadItem, 0.075),
+                ],
+                documents: false,
+                ..away(9, &[Trouble::Refusals, Trouble::Resets, Trouble::ClockBack])
+            },
+        ),
     ]
 }

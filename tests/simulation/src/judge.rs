@@ -11,7 +11,7 @@ use crate::bodies;
 use crate::coverage::Point;
 use crate::oracle::read;
 use crate::plan::Trouble;
-use crate::world::World;
+use crate::world::{HORIZON, World};
 
 /// How long after its end a window stays open, as the simulated config says.
 const SETTLE_MS: i64 = 5 * 60_000;
@@ -239,6 +239,12 @@ fn check_copies(world: &World) {
         Trouble::DiskFull,
     ];
     if has(&stopped) && has(&slow) {
+        return;
+    }
+    // The service writes a copy of what it issued before identities are forgotten, as the design says when.
+    let copies = [Fault::CopyInNext, Fault::ChangedCopy];
+    let aged = i64::try_from(HORIZON.as_millis()).is_ok_and(|horizon| plan.away_ms > horizon);
+    if aged && copies.iter().any(|fault| plan.has_fault(*fault)) {
         return;
     }
     for (id, document) in world.documents().iter() {

@@ -13,7 +13,7 @@ use sluicegate::event::{Identity, StreamKey};
 use sluicegate::ledger::{Commit, Counts};
 use sluicegate_office::{Office, Request};
 
-use crate::plan::Trouble;
+use crate::plan::{Plan, Trouble};
 use crate::secrets::Canaries;
 use crate::time::{HOUR_MS, MINUTE_MS};
 use crate::world::World;
@@ -188,6 +188,11 @@ impl Witness {
         self.lock().begun_ms.get(stream).copied()
     }
 
+    /// Whether that is committed for every stream of a plan.
+    pub fn has_begun(&self, plan: &Plan) -> bool {
+        self.lock().begun_ms.len() >= usize::from(plan.tenants) * plan.streams
+    }
+
     /// Whether a blob may be said not to be there once more, which then is noted.
     pub fn may_be_missing(&self, path: &str) -> bool {
         let mut seen = self.lock();
@@ -251,8 +256,12 @@ impl Witness {
             seen.broken("I5", format!("{stream}: listed until {ahead} ms from now"));
         }
         let before = seen.watermarks.insert(stream.clone(), watermark_ms);
-        if before.is_some_and(|before| before > watermark_ms) {
-            seen.broken("I5", format!("{stream}: the position moves back"));
+        if let Some(before) = before.filter(|before| *before > watermark_ms) {
+            let back = before - watermark_ms;
+            seen.broken(
+                "I5",
+                format!("{stream}: the position moves back by {back} ms"),
+            );
         }
     }
 

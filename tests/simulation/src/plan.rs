@@ -215,7 +215,7 @@ impl Plan {
                 chance.between(1, 6),
                 chance.below(4),
                 3,
-                chance.between(5, 40),
+                chance.between(5, 20),
             ),
             Size::Large => (
                 chance.between(20, 150),
@@ -235,7 +235,7 @@ impl Plan {
             budget: chance.pick(&[12, 60, 2_000]),
             in_flight: chance.pick(&[1, 3, 32]),
             page_size: chance.pick(&[1, 3, 20]),
-            interval_s: chance.pick(&[120, 300, 600]),
+            interval_s: chance.pick(&[300, 600, 900]),
             token_life_s: chance.pick(&[300, 900, 3_599]),
             documents: chance.per_mille(700),
             ..calm
