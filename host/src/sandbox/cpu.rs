@@ -74,12 +74,12 @@ impl CpuBudget {
         let mut meter = self.meter();
         meter.budget = budget;
         meter.over = false;
-        meter.restart();
+        meter.restart(Instant::now());
     }
 
     /// The guest has handed something over: it makes progress.
     pub fn progress(&self) {
-        self.meter().restart();
+        self.meter().restart(Instant::now());
     }
 
     /// Whether the budget is used up.
@@ -88,16 +88,7 @@ impl CpuBudget {
     }
 
     pub(super) fn tick(&self) -> Tick {
-        let mut meter = self.meter();
-        let spent = meter.spent + meter.since.map_or(Duration::ZERO, |since| since.elapsed());
-        if spent >= meter.budget {
-            meter.over = true;
-            Tick::Stop
-        } else if spent >= FREE {
-            Tick::Queue
-        } else {
-            Tick::Yield
-        }
+        self.meter().tick(Instant::now())
     }
 
     /// Waits until it may compute for one more tick.
@@ -122,9 +113,9 @@ impl CpuBudget {
     pub async fn measure<T>(&self, call: impl Future<Output = T>) -> T {
         let mut call = pin!(call);
         poll_fn(|context| {
-            self.meter().since = Some(Instant::now());
+            self.meter().resume(Instant::now());
             let polled = call.as_mut().poll(context);
-            self.meter().pause();
+            self.meter().pause(Instant::now());
             polled
         })
         .await
@@ -132,16 +123,35 @@ impl CpuBudget {
 }
 
 impl Meter {
-    fn restart(&mut self) {
-        self.spent = Duration::ZERO;
-        self.since = self.since.map(|_| Instant::now());
+    fn resume(&mut self, now: Instant) {
+        self.since = Some(now);
     }
 
-    fn pause(&mut self) {
-        if let Some(since) = self.since.take() {
-            self.spent += since.elapsed();
-        }
+    fn pause(&mut self, now: Instant) {
+        self.spent = self.computed(now);
+        self.since = None;
         self.turn = None;
+    }
+
+    fn restart(&mut self, now: Instant) {
+        self.spent = Duration::ZERO;
+        self.since = self.since.map(|_| now);
+    }
+
+    fn computed(&self, now: Instant) -> Duration {
+        self.spent + self.since.map_or(Duration::ZERO, |since| now - since)
+    }
+
+    fn tick(&mut self, now: Instant) -> Tick {
+        let computed = self.computed(now);
+        if computed >= self.budget {
+            self.over = true;
+            Tick::Stop
+        } else if computed >= FREE {
+            Tick::Queue
+        } else {
+            Tick::Yield
+        }
     }
 }
 
@@ -149,34 +159,25 @@ impl Meter {
 mod tests {
     use super::*;
 
-    fn compute(time: Duration) {
-        let begun = Instant::now();
-        while begun.elapsed() < time {
-            std::hint::spin_loop();
-        }
-    }
-
-    #[tokio::test]
-    async fn computing_counts_until_something_is_handed_over_and_waiting_does_not() {
-        let cpu = CpuBudget::default();
-        cpu.rearm(Duration::from_millis(300));
-        let ticks = cpu
-            .measure(async {
-                tokio::time::sleep(Duration::from_millis(400)).await;
-                let mut ticks = vec![cpu.tick()];
-                compute(FREE);
-                ticks.push(cpu.tick());
-                cpu.progress();
-                ticks.push(cpu.tick());
-                compute(Duration::from_millis(301));
-                ticks.push(cpu.tick());
-                ticks
-            })
-            .await;
-        assert_eq!(ticks, [Tick::Yield, Tick::Queue, Tick::Yield, Tick::Stop]);
-        assert!(cpu.spent());
-        cpu.rearm(Duration::from_secs(1));
-        assert!(!cpu.spent() && cpu.tick() == Tick::Yield);
+    #[test]
+    fn computing_counts_until_something_is_handed_over_and_waiting_does_not() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut meter = Meter {
+            budget: Duration::from_millis(300),
+            ..Meter::default()
+        };
+        meter.resume(at(0));
+        meter.pause(at(60));
+        meter.resume(at(5_000));
+        assert_eq!(meter.tick(at(5_039)), Tick::Yield);
+        assert_eq!(meter.tick(at(5_040)), Tick::Queue);
+        meter.restart(at(5_100));
+        assert_eq!(meter.tick(at(5_199)), Tick::Yield);
+        assert_eq!(meter.tick(at(5_399)), Tick::Queue);
+        assert!(!meter.over);
+        assert_eq!(meter.tick(at(5_400)), Tick::Stop);
+        assert!(meter.over);
     }
 
     #[tokio::test]
@@ -192,7 +193,7 @@ mod tests {
             // Whoever has no turn waits for whoever has one.
             mine.clone().turn(turns.clone()).await;
             let waits = two.clone().turn(turns.clone());
-            let waited = tokio::time::timeout(Duration::from_millis(20), waits);
+            let waited = tokio::time::timeout(Duration::from_secs(60), waits);
             waited.await.is_ok()
         };
         // Waiting within the call gives its own turn back, so the other one got it.

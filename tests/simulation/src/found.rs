@@ -7,19 +7,6 @@ use crate::time::{HOUR_MS, MINUTE_MS};
 
 /// What was wrong, and a run that showed it.
 pub fn found() -> Vec<(&'static str, Plan)> {
-    let away = |days: i64, troubles: &[Trouble]| {
-        let away_ms = days * 24 * HOUR_MS;
-        Plan {
-            blobs: 4,
-            later: 3,
-            span_ms: 5 * HOUR_MS,
-            safety_ms: 6 * MINUTE_MS,
-            away_ms,
-            later_ms: away_ms,
-            troubles: [&[Trouble::Absence], troubles].concat(),
-            ..Plan::calm(0)
-        }
-    };
     vec![
         (
             "a blob was declared lost because its listing held an element that could not be read",
@@ -86,4 +73,19 @@ pub fn found() -> Vec<(&'static str, Plan)> {
             },
         ),
     ]
+}
+
+/// A collector that stays away for days, in which more content comes.
+fn away(days: i64, troubles: &[Trouble]) -> Plan {
+    let away_ms = days * 24 * HOUR_MS;
+    Plan {
+        blobs: 4,
+        later: 3,
+        span_ms: 5 * HOUR_MS,
+        safety_ms: 6 * MINUTE_MS,
+        away_ms,
+        later_ms: away_ms,
+        troubles: [&[Trouble::Absence], troubles].concat(),
+        ..Plan::calm(0)
+    }
 }
