@@ -150,9 +150,19 @@ fn kills_of_us_and_restarts_of_the_server_lose_and_double_nothing() {
     };
     let bulk = Bulk::start(faults, seed);
     let folder = folder();
+    let pipeline =
+        pipeline("killed", &office, &bulk, "").limits("requests_per_minute: 1000000, in_flight: 2");
+    // These come at any time, within a start or a recovery as well; those of `torment` in the middle of the work.
+    let mut random = fastrand::Rng::with_seed(seed);
+    for _ in 0..4 {
+        let running = pipeline.give(sluicegate(&folder).args("run --once"));
+        let running = running.start();
+        let _ = running.ends_within(Duration::from_millis(random.u64(20..400)));
+        let _ = running.kill();
+    }
     torment(
         || sluicegate(&folder),
-        &pipeline("killed", &office, &bulk, ""),
+        &pipeline,
         |on| bulk.switch(on),
         || bulk.state().documents.len(),
     );
