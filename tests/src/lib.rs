@@ -25,6 +25,7 @@ pub mod receiver;
 pub mod redis;
 pub mod rig;
 pub mod seaweed;
+pub mod shipped;
 pub mod syslog;
 
 pub use azure::{IngestionFaults, LogsIngestion};

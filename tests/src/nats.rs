@@ -50,11 +50,7 @@ impl Nats {
     /// # Panics
     /// When it does not start.
     pub fn switch(&mut self, on: bool) {
-        if on {
-            self.server.start_again().expect("it started before");
-        } else {
-            self.server.stop();
-        }
+        self.server.switch(on);
     }
 
     /// Makes the stream for the subjects below `logs`; `more` are further keys of its config.

@@ -95,6 +95,18 @@ impl RealServer {
         }
         Ok(())
     }
+
+    /// Kills it, or starts it again.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn switch(&mut self, on: bool) {
+        if on {
+            self.start_again().expect("it started before");
+        } else {
+            self.stop();
+        }
+    }
 }
 
 impl Drop for RealServer {

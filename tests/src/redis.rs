@@ -72,11 +72,9 @@ impl Redis {
     /// # Panics
     /// When it does not start.
     pub fn switch(&mut self, on: bool) {
+        self.server.switch(on);
         if on {
-            self.server.start_again().expect("it started before");
             self.wait_for_data();
-        } else {
-            self.server.stop();
         }
     }
 

@@ -14,6 +14,7 @@ use sluicegate_office::{Fault, Faults, Office};
 use tempfile::TempDir;
 
 use crate::http_server::dawdle;
+use crate::shipped::percentile;
 use crate::{Delivered, Ended, Pipeline, Running, Simulated, Sluicegate};
 
 /// Of every answer: a run takes much longer than it lives.
@@ -129,8 +130,7 @@ impl Report {
     pub fn recovery(&self, percent: usize) -> Option<Duration> {
         let mut sorted = self.recoveries.clone();
         sorted.sort_unstable();
-        let index = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
-        sorted.get(index).copied()
+        percentile(&sorted, percent)
     }
 }
 

@@ -80,11 +80,7 @@ impl Seaweed {
     /// # Panics
     /// When it does not start.
     pub fn switch(&mut self, on: bool) {
-        if on {
-            self.server.start_again().expect("it started before");
-        } else {
-            self.server.stop();
-        }
+        self.server.switch(on);
     }
 
     /// The names of all objects; none while it is down.

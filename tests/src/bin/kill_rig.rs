@@ -4,29 +4,33 @@
 //! cargo build --release && cargo run --release -p sluicegate-tests --bin kill-rig -- --kills 1000
 //! ```
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use sluicegate_tests::rig::{Campaign, Report, Rig, Trouble};
+use sluicegate_tests::shipped::{Shipped, options};
 
-const HELP: &str = "kill-rig [--kills NUMBER] [--seed NUMBER] [--command PATH]\n\n\
-    Kills the command at random moments in campaigns of up to 40 kills: plain ones, ones with a failing service, \
-    with a full disk (needs root), with a damaged and with an older state. Prints what came of it; ends with 1 when \
-    an event is missing, invented, or stands twice in the file without a lost state to excuse it. The command is \
-    the `sluicegate` beside this program unless PATH is given.";
-
-struct Asked {
+/// Kills the command at random moments in campaigns of up to 40 kills: plain ones, ones with a failing service, with a
+/// full disk (needs root), with a damaged and with an older state. Prints what came of it; ends with 1 when an event is
+/// missing, invented, or stands twice in the file without a lost state to excuse it.
+#[derive(clap::Parser)]
+struct Options {
+    /// How many kills.
+    #[arg(long, default_value_t = 1_000)]
     kills: u32,
-    seed: u64,
-    command: PathBuf,
+    /// The first campaign's seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u32,
+    #[command(flatten)]
+    shipped: Shipped,
 }
 
 fn main() -> ExitCode {
-    let asked = match asked() {
-        Ok(asked) => asked,
-        Err(words) => {
-            eprintln!("{words}\n\n{HELP}");
+    let asked = options::<Options>();
+    let program = match asked.shipped.find() {
+        Ok(program) => program,
+        Err(why) => {
+            eprintln!("{why}");
             return ExitCode::from(64);
         }
     };
@@ -38,7 +42,7 @@ fn main() -> ExitCode {
         }
     };
     let rig = Rig {
-        program: asked.command,
+        program,
         cache: cache.path().to_owned(),
     };
     let started = Instant::now();
@@ -56,7 +60,7 @@ fn main() -> ExitCode {
             _ => Trouble::None,
         };
         let campaign = Campaign {
-            seed: asked.seed + u64::from(number),
+            seed: u64::from(asked.seed) + u64::from(number),
             kills: 40.min(asked.kills - total.kills),
             blobs: 4_000,
             faults: number % 2 == 1,
@@ -104,37 +108,5 @@ fn print(what: &str, report: &Report) {
     );
     for wrong in &report.wrong {
         println!("  WRONG: {wrong}");
-    }
-}
-
-fn asked() -> Result<Asked, String> {
-    let here = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut asked = Asked {
-        kills: 1_000,
-        seed: 1,
-        command: here.with_file_name("sluicegate"),
-    };
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut value = || {
-            words
-                .next()
-                .ok_or_else(|| format!("`{word}` needs a value"))
-        };
-        let number = |text: String| text.parse().map_err(|_| format!("`{text}` is no number"));
-        match word.as_str() {
-            "--kills" => asked.kills = number(value()?)?,
-            "--seed" => asked.seed = number(value()?)?.into(),
-            "--command" => asked.command = value()?.into(),
-            other => return Err(format!("`{other}` is not known")),
-        }
-    }
-    if asked.command.is_file() {
-        Ok(asked)
-    } else {
-        Err(format!(
-            "there is no `{}`: build it with `cargo build --release`",
-            asked.command.display()
-        ))
     }
 }

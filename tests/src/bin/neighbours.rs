@@ -4,19 +4,29 @@
 //! cargo build --release && cargo run --release -p sluicegate-tests --bin neighbours
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use sluicegate_office::{ContentType, Office};
+use sluicegate_tests::shipped::{Shipped, options, percentile};
 use sluicegate_tests::{Pipeline, Simulated, Sluicegate};
 
-const HELP: &str = "neighbours [--rounds NUMBER] [--seconds NUMBER] [--command PATH]\n\n\
-    Runs 180 tenants of a simulated service for so many seconds, in turns alone and beside 20 tenants whose plugins \
-    spin, hoard, flood and sleep under the default limits. Prints percentiles of the time from the listing of a blob \
-    to its delivery, of all rounds together, and their ratio. The command is the `sluicegate` beside this program \
-    unless PATH is given.";
+/// Runs 180 tenants of a simulated service for so many seconds, in turns alone and beside 20 tenants whose plugins
+/// spin, hoard, flood and sleep under the default limits. Prints percentiles of the time from the listing of a blob to
+/// its delivery, of all rounds together, and their ratio.
+#[derive(clap::Parser)]
+struct Options {
+    /// How often both are run.
+    #[arg(long, default_value_t = 3)]
+    rounds: u32,
+    /// How long each run lasts.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    #[command(flatten)]
+    shipped: Shipped,
+}
 
 /// Tenants that want nothing but their content.
 const HONEST: u16 = 180;
@@ -33,20 +43,16 @@ const ATTACKS: [(&str, &str); 5] = [
 /// How many others.
 const ATTACKERS: usize = 20;
 
-struct Asked {
-    rounds: u32,
-    seconds: u64,
-    command: PathBuf,
-}
-
 fn main() -> ExitCode {
-    let asked = match asked() {
-        Ok(asked) => asked,
-        Err(words) => {
-            eprintln!("{words}\n\n{HELP}");
+    let asked = options::<Options>();
+    let program = match asked.shipped.find() {
+        Ok(program) => program,
+        Err(why) => {
+            eprintln!("{why}");
             return ExitCode::from(64);
         }
     };
+    let time = Duration::from_secs(asked.seconds);
     let cache = match tempfile::tempdir() {
         Ok(cache) => cache,
         Err(error) => {
@@ -57,7 +63,7 @@ fn main() -> ExitCode {
     let (mut alone, mut beside) = (Vec::new(), Vec::new());
     for round in 0..asked.rounds {
         for (attackers, times) in [(0, &mut alone), (ATTACKERS, &mut beside)] {
-            match run(&asked, cache.path(), u64::from(round), attackers) {
+            match run(&program, cache.path(), u64::from(round), time, attackers) {
                 Ok(more) => times.extend(more),
                 Err(error) => {
                     eprintln!("{error}");
@@ -69,24 +75,26 @@ fn main() -> ExitCode {
     println!("milliseconds from listing to delivery    blobs    p50    p90    p99    longest");
     for (what, times) in [("alone", &mut alone), ("beside 20 attackers", &mut beside)] {
         times.sort_unstable();
-        println!(
-            "{what:38}{:>8}{:>7}{:>7}{:>7}{:>11}",
-            times.len(),
-            percentile(times, 50),
-            percentile(times, 90),
-            percentile(times, 99),
-            times.last().copied().unwrap_or(0)
-        );
+        let [half, most, nearly, all] =
+            [50, 90, 99, 100].map(|percent| percentile(times, percent).unwrap_or(0));
+        let blobs = times.len();
+        println!("{what:38}{blobs:>8}{half:>7}{most:>7}{nearly:>7}{all:>11}");
     }
+    let [alone, beside] = [&alone, &beside].map(|times| percentile(times, 99).unwrap_or(0));
     #[expect(clippy::cast_precision_loss, reason = "milliseconds of a minute")]
-    let ratio = percentile(&beside, 99) as f64 / percentile(&alone, 99).max(1) as f64;
+    let ratio = beside as f64 / alone.max(1) as f64;
     println!("p99 beside them is {ratio:.2} of p99 alone");
     ExitCode::SUCCESS
 }
 
 /// The times of one run, and that nothing was lost in it.
-fn run(asked: &Asked, cache: &Path, seed: u64, attackers: usize) -> Result<Vec<i64>, String> {
-    let time = Duration::from_secs(asked.seconds);
+fn run(
+    program: &Path,
+    cache: &Path,
+    seed: u64,
+    time: Duration,
+    attackers: usize,
+) -> Result<Vec<i64>, String> {
     let builder = Office::builder(seed)
         .tenants(HONEST)
         .content_types(&[ContentType::AzureActiveDirectory])
@@ -98,7 +106,7 @@ fn run(asked: &Asked, cache: &Path, seed: u64, attackers: usize) -> Result<Vec<i
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let honest = Pipeline::o365("honest", &office)
         .config("content_types: [Audit.AzureActiveDirectory], interval: 10s");
-    let mut command = Sluicegate::new(&asked.command, folder.path(), cache);
+    let mut command = Sluicegate::new(program, folder.path(), cache);
     command = honest.give(command.args("run"));
     for number in 0..attackers {
         let (plugin, config) = ATTACKS[number % ATTACKS.len()];
@@ -126,39 +134,4 @@ fn times(ledger: &Path) -> rusqlite::Result<Vec<i64>> {
         "SELECT settled_ms - discovered_ms FROM split WHERE phase = 'delivered' AND discovered_ms IS NOT NULL",
     )?;
     rows.query_map([], |row| row.get(0))?.collect()
-}
-
-/// Of a sorted list.
-fn percentile(times: &[i64], percent: usize) -> i64 {
-    let place = (times.len() * percent).div_ceil(100).max(1) - 1;
-    times.get(place).copied().unwrap_or(0)
-}
-
-fn asked() -> Result<Asked, String> {
-    let beside = std::env::current_exe().map_err(|error| error.to_string())?;
-    let mut asked = Asked {
-        rounds: 3,
-        seconds: 60,
-        command: beside.with_file_name("sluicegate"),
-    };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        let value = arguments.next().ok_or(format!("{name} needs a value"))?;
-        let number = || {
-            value
-                .parse()
-                .map_err(|_| format!("{name} {value}: not a number"))
-        };
-        match name.as_str() {
-            "--rounds" => asked.rounds = number()?,
-            "--seconds" => asked.seconds = number()?.into(),
-            "--command" => asked.command = value.into(),
-            _ => return Err(format!("{name} is not known")),
-        }
-    }
-    if asked.command.is_file() {
-        Ok(asked)
-    } else {
-        Err(format!("{} is no file", asked.command.display()))
-    }
 }
