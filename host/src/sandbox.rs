@@ -13,8 +13,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    ResourceLimiter, Store, Trap, UpdateDeadline,
+    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, ResourceLimiter,
+    Store, Trap, UpdateDeadline,
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -199,9 +199,6 @@ fn config() -> Config {
         .max_memories_per_component(4)
         .max_tables_per_component(CORE_INSTANCES)
         .max_memory_size(MEMORY_CEILING_BYTES)
-        .linear_memory_keep_resident(512 << 10)
-        .table_keep_resident(64 << 10)
-        .pagemap_scan(Enabled::Auto)
         .table_elements(20_000);
     let mut config = Config::new();
     config
