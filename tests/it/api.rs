@@ -5,45 +5,15 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sluicegate_office::{Fault, Faults, Office};
-use sluicegate_tests::{Pipeline, Running, Simulated};
+use sluicegate_tests::{Pipeline, Simulated};
 
 use crate::{folder, sluicegate};
 
 /// Loopback, any free port.
 pub const FREE: &str = "api: { address: \"127.0.0.1:0\" }";
-
-/// Asks again and again until it is so; a collector needs its time.
-#[track_caller]
-pub fn until<T>(running: &Running, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        let waited = begun.elapsed() < Duration::from_secs(120);
-        assert!(waited, "{what}:\n{}", running.stderr());
-        assert!(
-            !running.ends_within(Duration::from_millis(50)),
-            "{what}: it has ended"
-        );
-    }
-}
-
-/// Where it says that its API listens.
-pub fn address(running: &Running) -> SocketAddr {
-    until(running, "the API listens", || {
-        let stderr = running.stderr();
-        let line = stderr
-            .lines()
-            .find(|line| line.contains("the API listens"))?;
-        let (_, address) = line.split_once("address=")?;
-        address.trim().parse().ok()
-    })
-}
 
 /// The status and the body of an answer.
 pub fn get(address: SocketAddr, path: &str, fields: &str) -> (u16, String) {
@@ -267,13 +237,11 @@ fn counters_agree_with_the_ledger_and_with_what_is_printed() {
         .sink("stdout: {}")
         .section(FREE);
     let running = pipeline.give(sluicegate(&folder).args("run")).start();
-    let address = address(&running);
-    until(&running, "it is ready", || {
-        (get(address, "/readyz", "").0 == 200).then_some(())
-    });
+    let address = running.api();
+    running.until("it is ready", || get(address, "/readyz", "").0 == 200);
     // Nothing is under way any more when two looks at a settled ledger agree.
     let mut before = BTreeMap::new();
-    let metrics = until(&running, "all is delivered or set aside", || {
+    let metrics = running.until_some("all is delivered or set aside", || {
         let (_, text) = get(address, "/metrics", "");
         let known = ledger(folder.path(), "told");
         let all_in = |[.., delivered, found, aside]: &[u64; 8]| delivered + aside == *found;
@@ -317,19 +285,17 @@ fn the_series_of_a_tenant_end_with_it() {
         std::fs::write(path, pipeline.tenant(index)).unwrap();
     }
     let running = pipeline.give(sluicegate(&folder).args("run")).start();
-    let address = address(&running);
+    let address = running.api();
     let named = |name: &str| {
         let (_, text) = get(address, "/metrics", "");
         let label = format!(r#"tenant="{name}""#);
         text.lines().filter(|line| line.contains(&label)).count()
     };
-    until(&running, "both are told of", || {
-        names.iter().all(|name| named(name) > 50).then_some(())
+    running.until("both are told of", || {
+        names.iter().all(|name| named(name) > 50)
     });
     std::fs::remove_file(folder.path().join(format!("tenants.d/{}.yaml", names[0]))).unwrap();
-    until(&running, "one is gone", || {
-        (named(&names[0]) == 0).then_some(())
-    });
+    running.until("one is gone", || named(&names[0]) == 0);
     assert!(named(&names[1]) > 50);
     let (status, ready) = json(address, "/readyz");
     assert_eq!(
@@ -349,7 +315,7 @@ fn a_token_is_asked_for_and_never_told() {
     let pipeline = Pipeline::o365("kept", &office)
         .section("api: { address: \"127.0.0.1:0\", token: { file: token } }");
     let running = pipeline.give(sluicegate(&folder).args("-vv run")).start();
-    let address = address(&running);
+    let address = running.api();
     assert_eq!(get(address, "/healthz", "").0, 200);
     assert_eq!(get(address, "/status", "").0, 401);
     let fields = "Authorization: Bearer a-secret-token-of-the-api\r\n";
@@ -374,10 +340,8 @@ fn pipelines_of_one_process_share_one_api() {
     let secret = office.tenants(|tenant| tenant.client_secret.clone());
     let command = command.env("SECRET_OTHER_0", &secret[0]);
     let running = one.give(command).start();
-    let address = address(&running);
-    until(&running, "both run", || {
-        (get(address, "/readyz", "").0 == 200).then_some(())
-    });
+    let address = running.api();
+    running.until("both run", || get(address, "/readyz", "").0 == 200);
     let (_, told) = json(address, "/status");
     let names: Vec<_> = told["pipelines"]
         .as_array()

@@ -1,8 +1,6 @@
 //! The real command against a login host and a logs ingestion service that check each request: every event is there
 //! once, whatever tokens and rights do; what comes twice comes twice only because an answer was lost.
 
-use std::time::Duration;
-
 use sluicegate_office::Office;
 use sluicegate_tests::azure::SECRET;
 use sluicegate_tests::real_server::{patient_office, torment};
@@ -85,7 +83,7 @@ fn a_wrong_secret_a_missing_right_and_an_unknown_stream_wait_and_heal() {
         let running = pipeline
             .give(sluicegate(&folder).args("run --once"))
             .start();
-        assert!(!running.ends_within(Duration::from_secs(2)), "it must wait");
+        running.must_wait(words);
         assert!(azure.state().events.is_empty());
         secret(&folder, SECRET);
         azure.state().faults = IngestionFaults::default();

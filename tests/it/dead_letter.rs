@@ -9,7 +9,7 @@ use sluicegate_office::Office;
 use sluicegate_tests::{Collector, CollectorFaults, Delivered, Ended, Pipeline, Simulated};
 use tempfile::TempDir;
 
-use crate::api::{FREE, address, get, until};
+use crate::api::{FREE, get};
 use crate::http::{QUICK, dead_letters};
 use crate::{folder, sluicegate};
 
@@ -78,9 +78,9 @@ fn what_a_sink_refused_is_listed_shown_and_replayed_beside_the_collector() {
         .pipeline
         .give(sluicegate(&case.folder).args("run"))
         .start();
-    until(&running, "everything is settled", || {
+    running.until("everything is settled", || {
         let refused = dead_letters(case.folder.path(), "letters").len();
-        (case.collector.state().events.len() + refused == 600 && refused > 0).then_some(())
+        case.collector.state().events.len() + refused == 600 && refused > 0
     });
     let listed = case.list("");
     let bodies = dead_letters(case.folder.path(), "letters");
@@ -201,8 +201,8 @@ fn full_dead_letters_hold_everything_up_until_there_is_room() {
         .pipeline
         .give(sluicegate(&case.folder).args("run"))
         .start();
-    let address = address(&running);
-    let reason = until(&running, "it says that there is no room", || {
+    let address = running.api();
+    let reason = running.until_some("it says that there is no room", || {
         let (status, body) = get(address, "/readyz", "");
         let full = status == 503 && body.contains("no room for more dead letters");
         full.then_some(body)
@@ -220,12 +220,12 @@ fn full_dead_letters_hold_everything_up_until_there_is_room() {
         running.stderr()
     );
     case.heal();
-    until(&running, "it goes on by itself", || {
+    running.until("it goes on by itself", || {
         // What comes in the meantime is not among what it replays, and then it says so with 75.
         let _ = case.letters("replay");
         let whole = case.office.judge(&case.collector.delivered());
         let (status, _) = get(address, "/readyz", "");
-        (whole.missing == 0 && case.list("").is_empty() && status == 200).then_some(())
+        whole.missing == 0 && case.list("").is_empty() && status == 200
     });
     running.signal("TERM");
     let ended = running.end().expect(0);

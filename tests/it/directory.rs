@@ -72,9 +72,7 @@ impl Case {
 
     /// What was delivered so far.
     fn delivered(&self) -> Delivered {
-        let bytes = std::fs::read(self.folder.path().join("many.ndjson")).unwrap_or_default();
-        let end = bytes.iter().rposition(|byte| *byte == b'\n');
-        Delivered::parse(&bytes[..end.map_or(0, |end| end + 1)])
+        Delivered::so_far(&self.folder.path().join("many.ndjson"))
     }
 
     /// How many events of a tenant were delivered.
@@ -131,22 +129,6 @@ impl Case {
         })
     }
 
-    /// Lets a run go on until this is so, for two minutes at most.
-    #[track_caller]
-    fn until(&self, running: Running, what: &str, mut so: impl FnMut() -> bool) -> Running {
-        for _ in 0..1_200 {
-            if so() {
-                return running;
-            }
-            assert!(
-                !running.ends_within(Duration::from_millis(100)),
-                "ended before {what}: {}",
-                running.end().stderr
-            );
-        }
-        panic!("not {what} after two minutes: {}", running.kill().stderr)
-    }
-
     /// Ends a run; everything of these tenants is delivered, each event once.
     #[track_caller]
     fn end(&self, running: Running, whole: &[usize]) -> Ended {
@@ -185,7 +167,7 @@ fn a_tenant_whose_file_is_added_is_fetched_and_the_others_are_not_disturbed() {
     let builder = Office::builder(81).tenants(3).blobs(40).events_per_blob(5);
     let case = Case::new(builder.latency(LATENCY), 1);
     let running = case.start();
-    let running = case.until(running, "the first at work", || case.count(0) > 0);
+    running.until("the first at work", || case.count(0) > 0);
     case.write(1, "");
     // Nobody's content, as editors and tools leave it beside.
     let text = case.pipeline.tenant(2);
@@ -198,9 +180,7 @@ fn a_tenant_whose_file_is_added_is_fetched_and_the_others_are_not_disturbed() {
     ] {
         std::fs::write(case.folder.path().join("tenants.d").join(name), &text).unwrap();
     }
-    let running = case.until(running, "both delivered", || {
-        case.is_whole(0) && case.is_whole(1)
-    });
+    running.until("both delivered", || case.is_whole(0) && case.is_whole(1));
     let ended = case.end(running, &[0, 1]);
     let added = format!("the tenant is added tenant={}", case.tenants[1].0);
     ended.says(&[&added, "2 tenant(s)", "400 event(s) delivered"]);
@@ -220,16 +200,12 @@ fn a_changed_file_restarts_its_tenant_and_no_other() {
     let builder = Office::builder(82).tenants(2).blobs(300).events_per_blob(2);
     let case = Case::new(builder.latency(LATENCY).page_size(100), 2);
     let running = case.start();
-    let running = case.until(running, "both at work", || {
-        case.count(0) > 0 && case.count(1) > 0
-    });
+    running.until("both at work", || case.count(0) > 0 && case.count(1) > 0);
     // What only says the same in other words is no change. It is seen first.
     case.write(0, "# the same as before\n");
     case.write(1, "limits: { in_flight: 16 }\n");
-    let running = case.until(running, "the second restarted", || case.sign_ins(1) == 2);
-    let running = case.until(running, "both delivered", || {
-        case.is_whole(0) && case.is_whole(1)
-    });
+    running.until("the second restarted", || case.sign_ins(1) == 2);
+    running.until("both delivered", || case.is_whole(0) && case.is_whole(1));
     assert_eq!(case.sign_ins(0), 1);
     let stats = case.office.stats();
     assert_eq!(
@@ -255,11 +231,9 @@ fn a_removed_tenant_is_drained_and_goes_on_where_it_stood_when_it_is_back() {
     let builder = Office::builder(83).tenants(2).blobs(900).events_per_blob(2);
     let case = Case::new(builder.latency(LATENCY).page_size(200), 2);
     let running = case.start();
-    let running = case.until(running, "both at work", || {
-        case.count(0) > 0 && case.count(1) > 0
-    });
+    running.until("both at work", || case.count(0) > 0 && case.count(1) > 0);
     case.remove(1);
-    let running = case.until(running, "drained", || {
+    running.until("drained", || {
         let before = case.count(1);
         case.state(1).is_some_and(|(waiting, reading, delivered)| {
             waiting > 0 && reading == 0 && delivered == before as u64
@@ -270,9 +244,7 @@ fn a_removed_tenant_is_drained_and_goes_on_where_it_stood_when_it_is_back() {
     // It is back with more hands, so that the test need not wait for long.
     case.write(1, "limits: { in_flight: 16 }\n");
     case.write(0, "limits: { in_flight: 16 }\n");
-    let running = case.until(running, "both delivered", || {
-        case.is_whole(0) && case.is_whole(1)
-    });
+    running.until("both delivered", || case.is_whole(0) && case.is_whole(1));
     let stats = case.office.stats();
     assert_eq!(
         stats.fetch_requests, 1_800,
@@ -293,14 +265,12 @@ fn a_broken_file_leaves_its_tenant_as_it_was_and_is_reported_once() {
     let case = Case::new(builder, 1);
     case.write(1, &types(1));
     let running = case.start();
-    let running = case.until(running, "both delivered", || {
-        case.is_whole(0) && case.count(1) == 6
-    });
+    running.until("both delivered", || case.is_whole(0) && case.count(1) == 6);
     case.write(1, &format!("{}limits: {{ in_flights: 16 }}\n", types(2)));
     let line = line_of(&case.path(1), "in_flights");
     // The third comes in the same look in which the broken one is seen.
     case.write(2, &types(1));
-    let running = case.until(running, "the third delivered", || case.count(2) == 6);
+    running.until("the third delivered", || case.count(2) == 6);
     // Beside the running collector: what needs every tenant says what is wrong, the rest still works.
     let place = format!("{}.yaml:{line}:", case.tenants[1].0);
     let wrong = [&*place, "`in_flights`", "did you mean `in_flight`?"];
@@ -312,10 +282,10 @@ fn a_broken_file_leaves_its_tenant_as_it_was_and_is_reported_once() {
     }
     // A second change, so that there is time to say it twice.
     case.write(2, "");
-    let running = case.until(running, "the third restarted", || case.is_whole(2));
+    running.until("the third restarted", || case.is_whole(2));
     assert_eq!(case.count(1), 6, "it runs as it did");
     case.write(1, "");
-    let running = case.until(running, "the second restarted", || case.is_whole(1));
+    running.until("the second restarted", || case.is_whole(1));
     let ended = case.end(running, &[0, 1, 2]);
     ended.says(&[
         "the tenant goes on as its last good version said",
@@ -379,9 +349,9 @@ fn an_empty_directory_is_worth_a_warning_and_fills_while_the_pipeline_runs() {
         .says(&[warning, "many.yaml:"]);
     let running = case.start();
     let ledger = case.folder.path().join("state/many/ledger.db");
-    let running = case.until(running, "begun", || ledger.exists());
+    running.until("begun", || ledger.exists());
     case.write(0, "");
-    let running = case.until(running, "delivered", || case.is_whole(0));
+    running.until("delivered", || case.is_whole(0));
     case.end(running, &[0]).says(&[warning, "1 tenant(s)"]);
     case.remove(0);
     case.run("run --once")
@@ -401,22 +371,22 @@ fn a_secret_may_come_later_than_the_file_that_names_it_and_change_without_a_rest
     let text = text.replace("{ env: SECRET_MANY_1 }", "{ file: second.secret }");
     assert!(text.contains("second.secret"));
     let running = case.start();
-    let running = case.until(running, "the first delivered", || case.count(0) == 2);
+    running.until("the first delivered", || case.count(0) == 2);
     std::fs::write(case.path(1), &text).unwrap();
     // The first restarts in the look in which the second is found wanting, or in a later one.
     case.write(0, &types(2));
-    let running = case.until(running, "the first restarted", || case.count(0) == 4);
+    running.until("the first restarted", || case.count(0) == 4);
     assert_eq!(case.sign_ins(1), 0);
     // Seen from the directory in which the tenant's file is.
     let path = case.folder.path().join("tenants.d/second.secret");
     let secret = |office: &mut Office| office.tenants()[1].client_secret.clone();
     let secret = case.office.change(secret);
     std::fs::write(&path, &secret).unwrap();
-    let running = case.until(running, "the second delivered", || case.is_whole(1));
+    running.until("the second delivered", || case.is_whole(1));
     // A changed credential is rotation's, not the directory's.
     std::fs::write(&path, secret + "\n").unwrap();
     case.write(0, &types(3));
-    let running = case.until(running, "the first restarted again", || case.count(0) == 6);
+    running.until("the first restarted again", || case.count(0) == 6);
     let ended = case.end(running, &[1]);
     assert_eq!(case.sign_ins(1), 1);
     let name = &case.tenants[1].0;

@@ -221,11 +221,6 @@ impl Run {
     fn look(&self) -> Option<Seen> {
         let file = self.folder.path().join("rows.ndjson");
         let known = self.folder.path().join("state/rows/ledger.db").is_file();
-        let bytes = std::fs::read(file).unwrap_or_default();
-        let whole = bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
         let state = known.then(|| {
             sluicegate(&self.folder)
                 .args("state --json rows.yaml")
@@ -233,7 +228,7 @@ impl Run {
         })?;
         Some(Seen {
             state: serde_json::from_slice(&state.stdout).ok()?,
-            delivered: Delivered::parse(&bytes[..whole]),
+            delivered: Delivered::so_far(&file),
             log: None,
         })
     }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -198,7 +197,7 @@ fn an_account_that_is_not_accepted_waits_says_so_and_heals() {
     let running = pipeline
         .give(sluicegate(&folder).args("run --once"))
         .start();
-    assert!(!running.ends_within(Duration::from_secs(2)), "it must wait");
+    running.must_wait("check `credentials`");
     assert!(store.state().objects.is_empty());
     std::fs::write(&file, account(ACCOUNT)).unwrap();
     let ended = running.end().expect(0);

@@ -4,7 +4,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -14,7 +13,7 @@ use ring::signature::{
     VerificationAlgorithm,
 };
 use sluicegate_office::{Application, Clock, HOUR_MS, Office};
-use sluicegate_tests::{Delivered, Ended, Pipeline, Running, Simulated, Sluicegate};
+use sluicegate_tests::{Delivered, Ended, Pipeline, Simulated, Sluicegate};
 use tempfile::TempDir;
 
 use crate::{folder, root, sluicegate};
@@ -178,35 +177,9 @@ impl Case {
     }
 
     fn is_delivered(&self) -> bool {
-        let file = self.folder.path().join("case.ndjson");
-        file.is_file() && {
-            let bytes = std::fs::read(&file).unwrap();
-            let whole = bytes
-                .iter()
-                .rposition(|byte| *byte == b'\n')
-                .map_or(0, |end| end + 1);
-            let verdict = self.office.judge(&Delivered::parse(&bytes[..whole]));
-            verdict.owed > 0 && verdict.is_clean()
-        }
-    }
-
-    /// Lets a run go on until this is so, for a minute at most.
-    fn until(&self, running: Running, what: &str, mut so: impl FnMut() -> bool) -> Running {
-        for _ in 0..600 {
-            if so() {
-                return running;
-            }
-            assert!(
-                !running.ends_within(Duration::from_millis(100)),
-                "ended before {what}: {}",
-                running.end().stderr
-            );
-        }
-        let asked: Vec<String> = self.office.change(|office| office.recent().collect());
-        panic!(
-            "not {what} after a minute: {}\n{asked:#?}",
-            running.kill().stderr
-        )
+        let delivered = Delivered::so_far(&self.folder.path().join("case.ndjson"));
+        let verdict = self.office.judge(&delivered);
+        verdict.owed > 0 && verdict.is_clean()
     }
 }
 
@@ -291,11 +264,9 @@ fn a_secret_that_is_put_right_heals_a_running_pipeline() {
     let running = case
         .command("run", "client_secret: { file: secret }")
         .start();
-    let running = case.until(running, "refused", || {
-        case.office.stats().token_requests > 0
-    });
+    running.until("refused", || case.office.stats().token_requests > 0);
     case.file("secret", secret);
-    let running = case.until(running, "delivered", || case.is_delivered());
+    running.until("delivered", || case.is_delivered());
     running.signal("TERM");
     let ended = running.end().expect(0);
     ended.says(&["AADSTS7000215", "the client secret is wrong"]);
@@ -323,7 +294,7 @@ fn a_secret_that_is_rotated_under_a_running_pipeline_is_followed() {
     )
     .unwrap();
     let running = sluicegate(&case.folder).args("run case.yaml").start();
-    let running = case.until(running, "delivered", || case.is_delivered());
+    running.until("delivered", || case.is_delivered());
     // First the service has the new one; the file follows later, as it does in practice.
     let asked = case.office.stats().token_requests;
     case.office.change(|office| {
@@ -331,11 +302,11 @@ fn a_secret_that_is_rotated_under_a_running_pipeline_is_followed() {
         office.revoke_tokens(0);
     });
     let refused = || case.office.stats().token_requests > asked;
-    let running = case.until(running, "refused", refused);
+    running.until("refused", refused);
     case.file("secret", "tomorrow~s+secret");
     let listed = case.office.stats().list_requests;
     let lists = || case.office.stats().list_requests > listed + 5;
-    let running = case.until(running, "listing again", lists);
+    running.until("listing again", lists);
     running.signal("TERM");
     running.end().expect(0).says(&["AADSTS7000215"]);
     let asked = case.office.stats().token_requests - asked;
@@ -358,11 +329,9 @@ fn a_certificate_and_a_federated_token_are_replaced_while_running() {
     let running = case
         .command("run", "certificate: { file: client.pem }")
         .start();
-    let running = case.until(running, "refused", || {
-        case.office.stats().token_requests > 0
-    });
+    running.until("refused", || case.office.stats().token_requests > 0);
     case.file("client.pem", both(&pem(&fixture("client.pem"))));
-    let running = case.until(running, "delivered", || case.is_delivered());
+    running.until("delivered", || case.is_delivered());
     running.signal("TERM");
     running.end().expect(0).says(&["AADSTS700027"]);
 
@@ -375,11 +344,9 @@ fn a_certificate_and_a_federated_token_are_replaced_while_running() {
     });
     case.file("token", "yesterday.s.token\n");
     let running = case.command("run", "federated_token_file: token").start();
-    let running = case.until(running, "refused", || {
-        case.office.stats().token_requests > 0
-    });
+    running.until("refused", || case.office.stats().token_requests > 0);
     case.file("token", "today.s.token\n");
-    let running = case.until(running, "delivered", || case.is_delivered());
+    running.until("delivered", || case.is_delivered());
     running.signal("TERM");
     let _ = running.end().expect(0);
 }

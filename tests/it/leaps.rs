@@ -56,16 +56,8 @@ impl Life {
     }
 
     #[track_caller]
-    fn until(&self, what: &str, mut so: impl FnMut() -> bool) {
-        let begun = Instant::now();
-        while !so() {
-            let ended = self.running.ends_within(Duration::from_millis(20));
-            assert!(!ended, "the collector has ended before {what}");
-            assert!(
-                begun.elapsed() < Duration::from_mins(2),
-                "not in two minutes: {what}"
-            );
-        }
+    fn until(&self, what: &str, so: impl FnMut() -> bool) {
+        self.running.until(what, so);
     }
 
     /// Waits until the collector has nothing to do for the moment.
@@ -96,12 +88,7 @@ impl Life {
     }
 
     fn delivered(&self) -> Delivered {
-        let bytes = std::fs::read(self.folder.path().join("life.ndjson")).unwrap_or_default();
-        let whole = bytes
-            .iter()
-            .rposition(|byte| *byte == b'\n')
-            .map_or(0, |at| at + 1);
-        Delivered::parse(&bytes[..whole])
+        Delivered::so_far(&self.folder.path().join("life.ndjson"))
     }
 
     fn verdict(&self) -> Verdict {

@@ -4,7 +4,6 @@
 use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use hyper::body::Incoming;
@@ -248,7 +247,7 @@ fn a_credential_that_is_not_accepted_waits_says_so_and_heals() {
     let running = pipeline
         .give(sluicegate(&folder).args("run --once"))
         .start();
-    assert!(!running.ends_within(Duration::from_secs(2)), "it must wait");
+    running.must_wait("check `auth`");
     assert!(collector.state().events.is_empty());
     std::fs::write(&token, "c0ffee-c0ffee").unwrap();
     let ended = running.end().expect(0);

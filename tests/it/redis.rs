@@ -2,7 +2,6 @@
 //! twice where the server is to remember, and what is set up wrong waits and says so.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use sluicegate_office::Office;
 use sluicegate_tests::real_server::{patient_office, torment};
@@ -130,7 +129,7 @@ fn a_key_that_holds_something_else_is_named_and_waited_for() {
     let running = pipeline("taken", &office, &redis.url(), "key: logs, deduplicate: 1h")
         .give(sluicegate(&folder).args("run --once"))
         .start();
-    assert!(!running.ends_within(Duration::from_secs(2)), "it must wait");
+    running.must_wait("WRONGTYPE");
     assert_eq!(redis.ask(&["DEL", "logs"]).unwrap(), 1);
     running.end().expect(0).says(&[
         "WRONGTYPE",
@@ -180,7 +179,7 @@ fn a_password_and_a_certificate_are_shown_and_a_wrong_one_waits() {
     let running = pipeline("guarded", &office, &url, &keys)
         .give(sluicegate(&folder).args("run --once"))
         .start();
-    assert!(!running.ends_within(Duration::from_secs(2)), "it must wait");
+    running.must_wait("check `auth`");
     std::fs::write(&password, "gate-gate\n").unwrap();
     let ended = running.end().expect(0);
     ended.says(&["check `auth`", "100 event(s) delivered"]);

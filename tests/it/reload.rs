@@ -9,7 +9,7 @@ use sluicegate_tests::{
 };
 use tempfile::TempDir;
 
-use crate::api::{FREE, address, get, until};
+use crate::api::{FREE, get};
 use crate::http::QUICK;
 use crate::{folder, sluicegate};
 
@@ -55,16 +55,12 @@ impl Case {
     /// Waits until this was said so often.
     #[track_caller]
     fn says(&self, running: &Running, words: &str, times: usize) {
-        until(running, words, || {
-            (running.stderr().matches(words).count() >= times).then_some(())
-        });
+        running.until(words, || running.stderr().matches(words).count() >= times);
     }
 
     /// What a file sink holds so far.
     fn file(&self, name: &str) -> Delivered {
-        let bytes = std::fs::read(self.folder.path().join(name)).unwrap_or_default();
-        let end = bytes.iter().rposition(|byte| *byte == b'\n');
-        Delivered::parse(&bytes[..end.map_or(0, |end| end + 1)])
+        Delivered::so_far(&self.folder.path().join(name))
     }
 
     fn count(&self, delivered: &Delivered, tenant: usize) -> usize {
@@ -76,17 +72,17 @@ impl Case {
     /// Waits until a tenant has delivered something.
     #[track_caller]
     fn at_work(&self, running: &Running, tenant: usize) {
-        until(running, "at work", || {
-            (self.count(&self.file("load.ndjson"), tenant) > 0).then_some(())
+        running.until("at work", || {
+            self.count(&self.file("load.ndjson"), tenant) > 0
         });
     }
 
     /// Waits until everything owed stands in what `all` gives.
     #[track_caller]
     fn whole(&self, running: &Running, mut all: impl FnMut() -> Delivered) {
-        until(running, "everything is delivered", || {
+        running.until("everything is delivered", || {
             let verdict = self.office.judge(&all());
-            (verdict.owed > 0 && verdict.missing == 0).then_some(())
+            verdict.owed > 0 && verdict.missing == 0
         });
     }
 
@@ -138,7 +134,7 @@ fn a_tenant_is_added_the_config_broken_and_a_sink_changed_and_nobody_else_notice
     let piped = |sink: &str| case.pipeline().section(FREE).sink(sink);
     let pipeline = piped(&http(&before));
     let running = case.start(&pipeline.clone().first(2), "");
-    let address = address(&running);
+    let address = running.api();
     let config_up = |up: u8| {
         let (_, metrics) = get(address, "/metrics", "");
         metrics.contains(&format!("sluicegate_config_up{{pipeline=\"load\"}} {up}\n"))
@@ -197,8 +193,8 @@ fn a_file_that_moves_and_a_sink_that_takes_its_place_hold_each_event_once() {
     let other = case.pipeline().only("file: { path: other.ndjson }");
     case.reload(&running, &other);
     case.says(&running, "changed: sink `file`", 1);
-    until(&running, "the other file grows", || {
-        (!case.file("other.ndjson").events.is_empty()).then_some(())
+    running.until("the other file grows", || {
+        !case.file("other.ndjson").events.is_empty()
     });
     // Another sink, in the same place, with one beside it.
     let renamed = case
@@ -234,11 +230,8 @@ fn what_waits_for_a_sink_that_is_down_goes_to_the_one_that_takes_its_place() {
     let running = case.start(&pipeline, "");
     case.at_work(&running, 0);
     down.switch(false);
-    until(&running, "the sink is down", || {
-        running
-            .stderr()
-            .contains("the sink does not take events")
-            .then_some(())
+    running.until("the sink is down", || {
+        running.stderr().contains("the sink does not take events")
     });
     // The file moves as well: what it has beyond the last commit is taken back.
     let pipeline = case
@@ -276,9 +269,7 @@ fn a_watched_file_changes_limits_and_stages_and_what_needs_a_restart_is_named() 
     let changed = slow().also(1, "limits: { in_flight: 3 }");
     changed.write(case.folder.path());
     case.says(&running, "the tenant is changed and starts anew", 1);
-    until(&running, "signed in again", || {
-        (case.sign_ins(1) == 2).then_some(())
-    });
+    running.until("signed in again", || case.sign_ins(1) == 2);
     // From now on nothing passes.
     changed
         .stage("filter: { keep: { event.id: nobody } }")
@@ -294,8 +285,8 @@ fn a_watched_file_changes_limits_and_stages_and_what_needs_a_restart_is_named() 
     let go_on = || {
         let fetched = case.office.stats().fetch_requests;
         assert!(fetched < 4_900, "everything was fetched before: {fetched}");
-        until(&running, "more is fetched", || {
-            (case.office.stats().fetch_requests >= fetched + 20).then_some(())
+        running.until("more is fetched", || {
+            case.office.stats().fetch_requests >= fetched + 20
         });
         case.file("load.ndjson").events.len()
     };

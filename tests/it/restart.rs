@@ -105,17 +105,14 @@ fn a_term_signal_ends_what_is_under_way_and_exits_0() {
     let pipeline =
         Pipeline::o365("drained", &office).limits("requests_per_minute: 1000000, in_flight: 4");
     let running = pipeline.give(sluicegate(&folder).args("run")).start();
-    assert!(!running.ends_within(Duration::from_secs(3)));
+    let file = folder.path().join("drained.ndjson");
+    running.until("it is at work", || {
+        !Delivered::so_far(&file).events.is_empty()
+    });
     running.signal("TERM");
     let ended = running.end().expect(0);
     ended.says(&["stopping after what is under way"]);
-    let file = folder.path().join("drained.ndjson");
     let before = Delivered::read(&file).events.len();
-    assert!(
-        before > 0,
-        "nothing was delivered in three seconds:\n{}",
-        ended.stderr
-    );
     let _ = pipeline
         .give(sluicegate(&folder).args("run --once"))
         .run()
@@ -145,7 +142,7 @@ fn a_single_pass_that_is_stopped_says_that_it_is_not_complete() {
     let running = pipeline
         .give(sluicegate(&folder).args("run --once"))
         .start();
-    assert!(!running.ends_within(Duration::from_secs(2)));
+    running.until("it is at work", || office.stats().fetch_requests > 0);
     running.signal("TERM");
     running
         .end()
@@ -158,12 +155,11 @@ fn a_stop_within_an_endless_call_is_not_delayed_by_it() {
     let folder = folder();
     let spin = crate::guest("spin");
     let pipeline = Pipeline::plugin("spinning", &spin.to_string_lossy())
-        .limits("cpu_timeout: 10s, call_timeout: 60s")
+        .limits("cpu_timeout: 1h, call_timeout: 1h")
         .sink("stdout: {}");
     let pipeline = Pipeline::give(&pipeline, sluicegate(&folder).args("run"));
     let running = pipeline.start();
     assert!(!running.ends_within(Duration::from_secs(3)));
     running.signal("TERM");
-    let ended = running.end().expect(0);
-    assert!(ended.took < Duration::from_secs(40), "{:?}", ended.took);
+    let _ = running.end().expect(0);
 }

@@ -116,21 +116,18 @@ fn whatever_comes_together_invents_and_doubles_nothing() {
         let folder = folder();
         let pipeline = Pipeline::o365("swarm", &office).section("drain_timeout: 2s");
         let running = pipeline.give(sluicegate(&folder).args("run")).start();
-        assert!(!running.ends_within(Duration::from_secs(10)), "seed {seed}");
+        let file = folder.path().join("swarm.ndjson");
+        running.until(&format!("a quarter came through, seed {seed}"), || {
+            let verdict = office.judge(&Delivered::so_far(&file));
+            verdict.owed > 0 && verdict.delivered * 4 >= verdict.owed
+        });
         running.signal("TERM");
         let ended = running.end().expect(0);
-        let delivered = Delivered::read(&folder.path().join("swarm.ndjson"));
-        let verdict = office.judge(&delivered);
+        let verdict = office.judge(&Delivered::read(&file));
         assert_eq!(
             (verdict.duplicated, verdict.invented),
             (0, 0),
             "seed {seed}: {verdict:?}"
-        );
-        let share = verdict.delivered * 100 / verdict.owed.max(1);
-        assert!(
-            share >= 25,
-            "seed {seed}: only {share} % came through\n{}",
-            ended.stderr
         );
         assert!(
             !ended.stderr.contains("panicked"),

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sluicegate_office::Office;
@@ -11,23 +10,6 @@ use sluicegate_tests::{Delivered, Pipeline, Running, Simulated, Sluicegate};
 use tempfile::TempDir;
 
 use crate::{folder, sluicegate};
-
-/// Waits until a running command has said something; returns the line.
-#[track_caller]
-fn line(running: &Running, words: &str) -> String {
-    let begun = Instant::now();
-    loop {
-        let said = running.stderr();
-        if let Some(line) = said.lines().find(|line| line.contains(words)) {
-            return line.to_owned();
-        }
-        let waited = begun.elapsed() < Duration::from_secs(120);
-        assert!(
-            waited && !running.ends_within(Duration::from_millis(50)),
-            "no `{words}` in:\n{said}"
-        );
-    }
-}
 
 /// A collector whose tenant comes when it is told to: what is watched from the start is watched whole.
 struct Case {
@@ -62,22 +44,10 @@ impl Case {
             .pipeline
             .give(sluicegate(&self.folder).args("run"))
             .start();
-        let listens = line(&running, "the API listens");
-        let (_, address) = listens.split_once("address=").unwrap();
-        let address = address.trim().parse().unwrap();
-        let begun = Instant::now();
-        while !ask(address, "/readyz", "").starts_with("HTTP/1.1 200") {
-            assert!(
-                begun.elapsed() < Duration::from_secs(120),
-                "{}",
-                running.stderr()
-            );
-            assert!(
-                !running.ends_within(Duration::from_millis(50)),
-                "{}",
-                running.stderr()
-            );
-        }
+        let address = running.api();
+        running.until("it is ready", || {
+            ask(address, "/readyz", "").starts_with("HTTP/1.1 200")
+        });
         (running, address)
     }
 
@@ -97,22 +67,11 @@ impl Case {
     /// Waits until everything is delivered.
     #[track_caller]
     fn whole(&self, running: &Running) -> Delivered {
-        let begun = Instant::now();
-        loop {
-            let bytes = std::fs::read(self.folder.path().join("night.ndjson")).unwrap_or_default();
-            let end = bytes.iter().rposition(|byte| *byte == b'\n');
-            let delivered = Delivered::parse(&bytes[..end.map_or(0, |end| end + 1)]);
+        running.until_some("everything is delivered", || {
+            let delivered = Delivered::so_far(&self.folder.path().join("night.ndjson"));
             let verdict = self.office.judge(&delivered);
-            if verdict.owed > 0 && verdict.is_clean() {
-                return delivered;
-            }
-            let waited = begun.elapsed() < Duration::from_secs(120);
-            assert!(
-                waited && !running.ends_within(Duration::from_millis(50)),
-                "{verdict:?}\n{}",
-                running.stderr()
-            );
-        }
+            (verdict.owed > 0 && verdict.is_clean()).then_some(delivered)
+        })
     }
 }
 
@@ -154,7 +113,7 @@ fn people_see_the_events_they_ask_for_where_they_ask_for_them() {
     )
     .unwrap();
     for watching in [&first, &all] {
-        let _ = line(watching, "watching");
+        let _ = watching.until_said("watching");
     }
     case.tenant_comes();
     let delivered = case.whole(&running);
@@ -193,31 +152,16 @@ fn what_cannot_be_seen_is_refused_with_what_can() {
         .pipeline
         .give(sluicegate(&case.folder).args("run"))
         .start();
-    let listens = line(&running, "the API listens");
-    let address = listens
-        .split_once("address=")
-        .unwrap()
-        .1
-        .trim()
-        .parse()
-        .unwrap();
+    let address = running.api();
     case.tap(address, "")
         .run()
         .expect(69)
         .says(&["a token is needed", "--token-file"]);
-    let begun = Instant::now();
-    loop {
+    let ended = running.until_some("its points are known", || {
         let ended = case.tap(address, "stage_7 --token-file token").run();
-        if ended.code == Some(64) && ended.stderr.contains("stage_1") {
-            ended.says(&["there is no point `stage_7` here", "sinks, source, stage_1"]);
-            break;
-        }
-        assert!(
-            begun.elapsed() < Duration::from_secs(120),
-            "{}",
-            ended.stderr
-        );
-    }
+        (ended.code == Some(64) && ended.stderr.contains("stage_1")).then_some(ended)
+    });
+    ended.says(&["there is no point `stage_7` here", "sinks, source, stage_1"]);
     let ended = case
         .tap(address, "--pipeline day --token-file token")
         .run()

@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::{Read, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -11,7 +12,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// No run of a test takes longer on two busy cores; one that does hangs.
-const LONGEST: Duration = Duration::from_mins(4);
+const LONGEST: Duration = Duration::from_mins(8);
+
+/// Nothing that a run is to come to by itself takes it longer, however slow the machine is.
+const LONGEST_WAIT: Duration = Duration::from_mins(4);
 
 /// A command line in the making.
 pub struct Sluicegate {
@@ -156,6 +160,77 @@ impl Running {
     pub fn ends_within(&self, time: Duration) -> bool {
         let waited = self.ended.recv_timeout(time);
         matches!(waited, Err(std::sync::mpsc::RecvTimeoutError::Disconnected))
+    }
+
+    /// Asks again and again, for as long as a slow machine may need, until there is an answer.
+    ///
+    /// # Panics
+    /// When there is none in four minutes, or when the run ends before.
+    #[track_caller]
+    pub fn until_some<T>(&self, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+        let begun = Instant::now();
+        loop {
+            // What a run did at its very end counts as well.
+            let over = self.ends_within(Duration::from_millis(20));
+            if let Some(answer) = ask() {
+                return answer;
+            }
+            assert!(!over, "it ended before {what}:\n{}", tail(&self.stderr()));
+            assert!(
+                begun.elapsed() < LONGEST_WAIT,
+                "not after {LONGEST_WAIT:?}: {what}; its last words:\n{}",
+                tail(&self.stderr())
+            );
+        }
+    }
+
+    /// Waits until it is so.
+    ///
+    /// # Panics
+    /// As [`Self::until_some`].
+    #[track_caller]
+    pub fn until(&self, what: &str, mut so: impl FnMut() -> bool) {
+        self.until_some(what, || so().then_some(()));
+    }
+
+    /// Waits until it has said this; the line.
+    ///
+    /// # Panics
+    /// As [`Self::until_some`].
+    #[track_caller]
+    pub fn until_said(&self, words: &str) -> String {
+        self.until_some(words, || {
+            let said = self.stderr();
+            let mut whole = said
+                .split_inclusive('\n')
+                .filter(|line| line.ends_with('\n'));
+            let line = whole.find(|line| line.contains(words))?;
+            Some(line.trim_end().to_owned())
+        })
+    }
+
+    /// Where it says that its API listens.
+    ///
+    /// # Panics
+    /// As [`Self::until_some`].
+    #[track_caller]
+    pub fn api(&self) -> SocketAddr {
+        let line = self.until_said("the API listens");
+        let address = line
+            .split_once("address=")
+            .and_then(|(_, address)| address.parse().ok());
+        address.unwrap_or_else(|| panic!("no address in {line}"))
+    }
+
+    /// Waits until it has said why it waits, and insists that it does.
+    ///
+    /// # Panics
+    /// As [`Self::until_some`], or when it ends.
+    #[track_caller]
+    pub fn must_wait(&self, words: &str) {
+        let _ = self.until_said(words);
+        let over = self.ends_within(Duration::from_millis(500));
+        assert!(!over, "it must wait:\n{}", tail(&self.stderr()));
     }
 
     /// What it has written to standard error so far.

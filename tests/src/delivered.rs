@@ -25,6 +25,16 @@ impl Delivered {
         Self::parse(&bytes)
     }
 
+    /// What a run has written so far: a line that has no end yet is left out, as is a file that is not there.
+    ///
+    /// # Panics
+    /// When it is not NDJSON.
+    pub fn so_far(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap_or_default();
+        let end = bytes.iter().rposition(|byte| *byte == b'\n');
+        Self::parse(&bytes[..end.map_or(0, |end| end + 1)])
+    }
+
     /// Reads what should be NDJSON.
     ///
     /// # Panics

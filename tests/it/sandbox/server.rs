@@ -140,21 +140,13 @@ fn requests_that_nobody_waits_for_leave_no_connection_open() {
     let pipeline = pipeline("left", "abandon", &attacker).limits("requests_per_minute: 100000");
     let running = pipeline.give(sluicegate(&folder).args("run")).start();
     let path = folder.path().join("left.ndjson");
-    while !path.exists() || Delivered::read(&path).events.is_empty() {
-        let over = running.ends_within(Duration::from_millis(20));
-        assert!(!over, "{}", running.stderr());
-    }
+    running.until("all requests are made", || {
+        !Delivered::so_far(&path).events.is_empty()
+    });
     // Eight hundred requests; what is open now are the pool's few connections and the files of the run.
-    let (mut open, mut looks) = (usize::MAX, 0);
-    while open > 100 && looks < 250 {
-        open = running.open_files();
-        looks += 1;
-        dawdle(Duration::from_millis(20));
-    }
-    assert!(
-        (1..=100).contains(&open),
-        "{open} files are open after all is done"
-    );
+    running.until("their connections are closed", || {
+        (1..=100).contains(&running.open_files())
+    });
     running.signal("TERM");
     let _ = running.end().expect(0);
 }
@@ -165,17 +157,10 @@ fn a_gzip_bomb_ends_at_the_limit_of_unpacked_bytes() {
     let folder = folder();
     let pipeline = pipeline("bombed", "bomb", &attacker).limits("response_bytes: 8MiB");
     let running = pipeline.give(sluicegate(&folder).args("-v run")).start();
-    // Until the first try has ended.
-    while !running
-        .stderr()
-        .contains("size exceeds limit: 8388608 bytes")
-    {
-        let over = running.ends_within(Duration::from_millis(20));
-        let whole = running.stderr().contains("and an end");
-        assert!(!over && !whole, "{}", running.stderr());
-    }
+    let _ = running.until_said("size exceeds limit: 8388608 bytes");
     running.signal("TERM");
-    let _ = running.end().expect(0);
+    let ended = running.end().expect(0);
+    assert!(!ended.stderr.contains("and an end"), "{}", ended.stderr);
 }
 
 #[test]
@@ -193,10 +178,9 @@ fn bombs_leave_nothing_behind() {
         .join("state/bombs/dead-letters/bombs.rejected.ndjson");
     // Each letter is an event on which the plugin was tried three times.
     let memory_after = |count: usize| {
-        while std::fs::read_to_string(&letters).map_or(0, |all| all.lines().count()) < count {
-            let over = running.ends_within(Duration::from_millis(20));
-            assert!(!over, "{}", running.stderr());
-        }
+        running.until("the dead letters are written", || {
+            Delivered::so_far(&letters).events.len() >= count
+        });
         running.memory() >> 20
     };
     let (few, many) = (memory_after(20), memory_after(120));
@@ -283,10 +267,9 @@ fn a_hundred_and_eighty_tenants_are_served_while_twenty_attack() {
     }
     let running = command.start();
     let path = folder.path().join("honest.ndjson");
-    while !path.exists() || Delivered::read(&path).events.len() < 180 {
-        let over = running.ends_within(Duration::from_millis(20));
-        assert!(!over, "{}", running.stderr());
-    }
+    running.until("the others are served", || {
+        Delivered::so_far(&path).events.len() >= 180
+    });
     // They are still at it, and do not hold up the end either.
     running.signal("TERM");
     let _ = running.end().expect(0);
