@@ -57,10 +57,21 @@ impl Store {
     }
 
     fn pipeline(&self, name: &str, office: &Simulated, folder: &TempDir) -> Pipeline {
+        self.pipeline_with("", name, office, folder)
+    }
+
+    /// The same with more keys of the sink.
+    fn pipeline_with(
+        &self,
+        keys: &str,
+        name: &str,
+        office: &Simulated,
+        folder: &TempDir,
+    ) -> Pipeline {
         std::fs::write(folder.path().join("account.json"), account(ACCOUNT)).unwrap();
         Pipeline::o365(name, office).only(&format!(
             "gcp_cloud_storage: {{ endpoint: '{}', bucket: audit-archive, request: {{ timeout: 10s }}, \
-             credentials: {{ file: account.json }} }}",
+             {keys} credentials: {{ file: account.json }} }}",
             self.server.url()
         ))
     }
@@ -119,8 +130,12 @@ fn answer(state: &mut State, request: &Request) -> Response {
     let path = path.map(|(path, _)| path.into_owned()).unwrap_or_default();
     let name = path.strip_prefix("/audit-archive/");
     let kind = request.header("content-type");
-    let (Some(name), "PUT", Some("application/gzip")) = (name, request.method.as_str(), kind)
-    else {
+    let is_parquet = name.is_some_and(|name| name.ends_with(".parquet"));
+    let wanted = match is_parquet {
+        true => "application/vnd.apache.parquet",
+        false => "application/gzip",
+    };
+    let (Some(name), "PUT", true) = (name, request.method.as_str(), kind == Some(wanted)) else {
         let complaint = format!("{} {} {kind:?}", request.method, request.path);
         state.complaints.push(complaint);
         return Response::Answer(400, String::new());
@@ -167,6 +182,30 @@ fn every_event_stands_in_one_object_whatever_breaks() {
     assert!(state.complaints.is_empty(), "{:#?}", state.complaints);
     let mut names = state.objects.keys();
     assert!(names.all(|name| name.split('/').count() == 4 && name.ends_with(".ndjson.gz")));
+}
+
+#[cfg(feature = "parquet")]
+#[test]
+fn every_event_stands_in_one_row_whatever_breaks() {
+    let office = Simulated::start(Office::builder(174).blobs(30).events_per_blob(10));
+    let store = Store::start(Some(7), Some(5));
+    let folder = folder();
+    for name in ["first", "again"] {
+        let keys = "batch_encoding: { codec: parquet, compression: { algorithm: snappy } },";
+        let pipeline = store.pipeline_with(keys, name, &office, &folder);
+        let ended = pipeline.give(sluicegate(&folder).args("run --once")).run();
+        ended
+            .expect(0)
+            .says(&["300 event(s) delivered", "0 dead letter(s)"]);
+        let verdict = office.judge(&store.delivered());
+        assert!(
+            verdict.is_clean() && verdict.owed == 300,
+            "{name}: {verdict:?}"
+        );
+    }
+    let state = store.state();
+    assert!(state.complaints.is_empty(), "{:#?}", state.complaints);
+    assert!(state.objects.keys().all(|name| name.ends_with(".parquet")));
 }
 
 #[test]

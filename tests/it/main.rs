@@ -42,6 +42,8 @@ mod nats;
 mod opensearch;
 mod otlp;
 mod otlp_grpc;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod pipeline;
 mod progress;
 mod redis;

@@ -42,6 +42,7 @@ fn shipped(folder: &Path) -> BTreeMap<String, String> {
         let left_out = match name.as_str() {
             "fluent-bit" | "o365_to_nats" => true,
             "o365_to_kafka" => !cfg!(feature = "kafka"),
+            "o365_to_parquet" => !cfg!(feature = "parquet"),
             "o365_to_azure_blob" | "o365_to_gcs" | "o365_to_s3" => !cfg!(feature = "s3"),
             _ => false,
         };

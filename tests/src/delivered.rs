@@ -57,13 +57,21 @@ impl Delivered {
         }
     }
 
-    /// What stands in gzip objects of NDJSON, with their names.
+    /// What stands in objects, with their names: gzip of NDJSON, or Parquet.
     ///
     /// # Panics
     /// When one of them is something else.
     pub fn unpack(objects: impl IntoIterator<Item = (String, Vec<u8>)>) -> Self {
         let mut lines = Vec::new();
         for (name, packed) in objects {
+            #[cfg(feature = "parquet")]
+            if name.ends_with(".parquet") {
+                for row in crate::parquet::rows(&name, packed) {
+                    lines.extend_from_slice(text(&row, "/document").as_bytes());
+                    lines.push(b'\n');
+                }
+                continue;
+            }
             GzDecoder::new(&packed[..])
                 .read_to_end(&mut lines)
                 .unwrap_or_else(|error| panic!("{name} is not packed: {error}"));

@@ -18,6 +18,8 @@ pub mod nats;
 pub mod office;
 pub mod opensearch;
 pub mod otlp;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 pub mod pipeline;
 mod plain_http;
 pub mod real_server;

@@ -1,5 +1,6 @@
 //! A real object store that speaks S3: SeaweedFS, read back by its own file interface.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -106,17 +107,25 @@ impl Seaweed {
         names
     }
 
-    /// What stands in all objects.
+    /// All objects, by name.
     ///
     /// # Panics
     /// When an object cannot be read.
-    pub fn delivered(&self) -> Delivered {
+    pub fn objects(&self) -> BTreeMap<String, Vec<u8>> {
         let objects = self.names().into_iter().map(|name| {
             let packed = self.ask("GET", &format!("/buckets/{BUCKET}/{name}"));
             let packed = packed.unwrap_or_else(|| panic!("{name} cannot be read"));
             (name, packed)
         });
-        Delivered::unpack(objects)
+        objects.collect()
+    }
+
+    /// What stands in all objects.
+    ///
+    /// # Panics
+    /// When an object cannot be read.
+    pub fn delivered(&self) -> Delivered {
+        Delivered::unpack(self.objects())
     }
 
     /// The body of a good answer of its file interface.

@@ -374,6 +374,14 @@ pub(super) fn order() -> Map<String, Value> {
             "object_request",
             keys::<sink::objects::ObjectRequestSection>(),
         ),
+        (
+            "batch_encoding",
+            keys::<sink::objects::BatchEncodingSection>(),
+        ),
+        (
+            "column_compression",
+            keys::<sink::objects::ColumnCompressionSection>(),
+        ),
         ("splunk_hec", keys::<sink::splunk_hec::SplunkHecSection>()),
         ("socket", keys::<sink::socket::SocketSection>()),
         ("socket_encoding", keys::<sink::socket::EncodingSection>()),

@@ -10,6 +10,8 @@ mod azure_blob;
 mod client;
 mod gcp_cloud_storage;
 mod object;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod s3;
 
 use std::collections::HashSet;
@@ -22,7 +24,7 @@ use object_store::{Attribute, Attributes, ObjectStore, PutOptions, RetryConfig};
 
 use super::{Sink, Written};
 use crate::clock::SharedClock;
-use crate::config::sink::objects::Objects;
+use crate::config::sink::objects::{Form, Objects};
 use crate::config::{self, HttpConfig, SinkKind};
 use crate::error::Error;
 use crate::event::Batch;
@@ -83,6 +85,11 @@ impl ObjectSink {
                 return Err(Error::internal(what));
             }
         };
+        if cfg!(not(feature = "parquet")) && matches!(objects.form, Form::Parquet(_)) {
+            return Err(Error::config("this build writes no Parquet")
+                .at(format!("sink `{}`", sink.name))
+                .help("use a release, or build with `--features parquet`"));
+        }
         for warning in service.secrets().into_iter().filter_map(SecretRef::warning) {
             tracing::warn!("{warning}");
         }
@@ -163,8 +170,7 @@ impl Sink for ObjectSink {
     }
 
     async fn write(&mut self, batches: &[Batch]) -> Result<Written, Error> {
-        let (prefix, compression) = (&self.objects.prefix, self.objects.compression);
-        let packed = object::pack(prefix, compression, batches).await?;
+        let packed = object::pack(&self.objects.prefix, self.objects.form, batches).await?;
         let missing = packed
             .into_iter()
             .filter(|object| !self.written.contains(&object.name));

@@ -6,7 +6,7 @@ use url::Url;
 
 use super::When;
 use super::azure::AzureAuthSection;
-use super::objects::{DEFAULT_PREFIX, ObjectRequestSection, Objects, Shared, gzip};
+use super::objects::{BatchEncodingSection, DEFAULT_PREFIX, ObjectRequestSection, Objects, Shared};
 use super::request::{Compression, TlsSection};
 use crate::config::auth::Auth;
 use crate::config::check::{Scope, SecretSection};
@@ -18,8 +18,8 @@ use crate::secret::SecretRef;
 const STORAGE_SCOPE: &str = "https://storage.azure.com/.default";
 
 /// Writes events as blobs to Azure Blob Storage, one event a line, in objects named as those of the sink `s3`:
-/// `PREFIX/YYYY-MM-DD/SPLIT-PART.ndjson.gz`. What is written again after a crash replaces what is there. Needs a build
-/// with the feature `s3`.
+/// `PREFIX/YYYY-MM-DD/SPLIT-PART.ndjson.gz`. What is written again after a crash replaces what is there. With
+/// `batch_encoding` objects are Parquet files instead. Needs a build with the feature `s3`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "azure_blob")]
@@ -42,9 +42,13 @@ pub struct AzureBlobSection {
     /// Who we are to the service. Default: whoever the environment (`AZURE_*`), the workload or the machine's managed
     /// identity says, in this order.
     pub auth: Option<Part<AzureBlobAuthSection>>,
-    /// How objects are packed.
-    #[serde(default = "gzip")]
-    pub compression: Compression,
+    /// How lines are packed.
+    #[serde(default)]
+    #[schemars(with = "Compression", extend("default" = "gzip"))]
+    pub compression: Option<Compression>,
+    /// Events as rows of a columnar file instead of lines.
+    #[schemars(extend("examples" = [{ "codec": "parquet" }]))]
+    pub batch_encoding: Option<Part<BatchEncodingSection>>,
     /// How objects are sent.
     #[serde(default)]
     pub request: Part<ObjectRequestSection>,
@@ -120,6 +124,7 @@ impl AzureBlobSection {
         let shared = Shared {
             prefix: ("blob_prefix", &self.blob_prefix),
             compression: self.compression,
+            batch_encoding: &self.batch_encoding,
             request: &self.request,
             tls: &self.tls,
         };

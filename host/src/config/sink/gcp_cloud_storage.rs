@@ -5,7 +5,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::When;
-use super::objects::{DEFAULT_PREFIX, ObjectRequestSection, Objects, Shared, gzip};
+use super::objects::{BatchEncodingSection, DEFAULT_PREFIX, ObjectRequestSection, Objects, Shared};
 use super::request::{Compression, TlsSection};
 use crate::config::check::{Scope, SecretSection};
 use crate::config::decode::Part;
@@ -17,7 +17,8 @@ const DEFAULT_ENDPOINT: &str = "https://storage.googleapis.com";
 
 /// Writes events as objects to Google Cloud Storage, one event a line, in objects named as those of the sink `s3`:
 /// `PREFIX/YYYY-MM-DD/SPLIT-PART.ndjson.gz`. What is written again after a crash replaces what is there, so a retention
-/// policy on the bucket may refuse it for a while. Needs a build with the feature `s3`.
+/// policy on the bucket may refuse it for a while. With `batch_encoding` objects are Parquet files instead. Needs a
+/// build with the feature `s3`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "gcp_cloud_storage")]
@@ -36,9 +37,13 @@ pub struct GcpCloudStorageSection {
     /// The service's address.
     #[schemars(extend("default" = DEFAULT_ENDPOINT))]
     pub endpoint: Option<String>,
-    /// How objects are packed.
-    #[serde(default = "gzip")]
-    pub compression: Compression,
+    /// How lines are packed.
+    #[serde(default)]
+    #[schemars(with = "Compression", extend("default" = "gzip"))]
+    pub compression: Option<Compression>,
+    /// Events as rows of a columnar file instead of lines.
+    #[schemars(extend("examples" = [{ "codec": "parquet" }]))]
+    pub batch_encoding: Option<Part<BatchEncodingSection>>,
     /// How objects are sent.
     #[serde(default)]
     pub request: Part<ObjectRequestSection>,
@@ -78,6 +83,7 @@ impl GcpCloudStorageSection {
         let shared = Shared {
             prefix: ("key_prefix", &self.key_prefix),
             compression: self.compression,
+            batch_encoding: &self.batch_encoding,
             request: &self.request,
             tls: &self.tls,
         };

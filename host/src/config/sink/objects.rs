@@ -1,9 +1,9 @@
-//! What the sinks that write objects have in common: names, packing, requests, TLS.
+//! What the sinks that write objects have in common: names, form and packing, requests, TLS.
 
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::request::{Compression, Tls, TlsSection};
 use super::template::Template;
@@ -29,13 +29,73 @@ pub struct ObjectRequestSection {
     pub concurrency: Option<u32>,
 }
 
+/// Events as rows of a columnar file instead of lines; the names of objects then end with `.parquet`. Columns for what
+/// is asked for most stand beside a column `document` that holds each event whole, as JSON. Needs a build with the
+/// feature `parquet`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "batch_encoding")]
+pub struct BatchEncodingSection {
+    /// The form.
+    pub codec: BatchCodec,
+    /// How the columns are packed.
+    #[serde(default)]
+    pub compression: Part<ColumnCompressionSection>,
+}
+
+/// The form of the events of an object together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "batch_codec", inline)]
+pub enum BatchCodec {
+    /// Apache Parquet. Each column is named after the field that it holds: `timestamp` (`@timestamp`, to the
+    /// millisecond), `organization_id`, `event_id`, `event_kind`, `event_code`, `event_action`, `event_outcome`,
+    /// `event_provider`, `event_dataset`, `event_severity` (a whole number), `user_id`, `user_name`, `user_email`,
+    /// `source_ip`, `host_name`, `file_path`; beside them `tenant` and `stream`, and `document`. A field that an event
+    /// has not, or that is of another type there, such as a list, is null in its column.
+    Parquet,
+}
+
+/// How the columns of a file are packed.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "column_compression")]
+pub struct ColumnCompressionSection {
+    /// The way of packing.
+    #[serde(default)]
+    pub algorithm: ColumnCompression,
+}
+
+/// A way of packing columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "column_algorithm", inline)]
+pub enum ColumnCompression {
+    /// As they are.
+    None,
+    /// With Snappy: quick, and read by everything.
+    Snappy,
+    /// With Zstandard: smaller, for more work.
+    #[default]
+    Zstd,
+}
+
+/// How events stand in an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One event a line, packed as a whole.
+    Lines(Compression),
+    /// Rows of a Parquet file.
+    Parquet(ColumnCompression),
+}
+
 /// How objects are named, packed and sent, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Objects {
     /// What the names of objects begin with.
     pub prefix: Template,
-    /// How objects are packed.
-    pub compression: Compression,
+    /// How events stand there.
+    pub form: Form,
     /// Longest time for an object.
     pub timeout: Duration,
     /// Most objects at once.
@@ -48,13 +108,10 @@ pub struct Objects {
 pub(super) struct Shared<'a> {
     /// The key of the prefix, and what is written there.
     pub prefix: (&'static str, &'a Option<String>),
-    pub compression: Compression,
+    pub compression: Option<Compression>,
+    pub batch_encoding: &'a Option<Part<BatchEncodingSection>>,
     pub request: &'a Part<ObjectRequestSection>,
     pub tls: &'a Option<Part<TlsSection>>,
-}
-
-pub(super) fn gzip() -> Compression {
-    Compression::Gzip
 }
 
 impl Shared<'_> {
@@ -81,11 +138,26 @@ impl Shared<'_> {
         let tls = self.tls.as_ref().and_then(|tls| tls.0.as_ref());
         Objects {
             prefix,
-            compression: self.compression,
+            form: self.form(scope, at),
             timeout,
             concurrency: usize::try_from(concurrency).unwrap_or(1),
             tls: tls.and_then(|tls| tls.check(scope, &at.key("tls"))),
         }
+    }
+
+    fn form(&self, scope: &Scope<'_, '_>, at: &Path) -> Form {
+        let Some(encoding) = self.batch_encoding else {
+            return Form::Lines(self.compression.unwrap_or(Compression::Gzip));
+        };
+        if self.compression.is_some() {
+            let what = "`compression` is for lines, and `batch_encoding` writes none";
+            let help =
+                "remove it; `batch_encoding.compression.algorithm` says how columns are packed";
+            scope.report.add_key(&at.key("compression"), what, help);
+        }
+        // What is wrong there is reported.
+        let compression = encoding.0.as_ref().and_then(|of| of.compression.0.clone());
+        Form::Parquet(compression.unwrap_or_default().algorithm)
     }
 
     fn prefix(&self, scope: &Scope<'_, '_>, at: &Path) -> Template {

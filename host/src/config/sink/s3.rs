@@ -5,7 +5,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::When;
-use super::objects::{DEFAULT_PREFIX, ObjectRequestSection, Objects, Shared, gzip};
+use super::objects::{BatchEncodingSection, DEFAULT_PREFIX, ObjectRequestSection, Objects, Shared};
 use super::request::{Compression, TlsSection};
 use crate::config::check::{Scope, SecretSection};
 use crate::config::decode::Part;
@@ -15,7 +15,7 @@ use crate::secret::SecretRef;
 /// Writes events as objects to Amazon S3 or a service that speaks its protocol, one event a line. What the source hands
 /// over together becomes one object for each day (UTC) of its events, `PREFIX/YYYY-MM-DD/SPLIT-PART.ndjson.gz`. The
 /// name is the same whenever the split is read again, so what is written again after a crash replaces what is there.
-/// Needs a build with the feature `s3`.
+/// With `batch_encoding` objects are Parquet files instead. Needs a build with the feature `s3`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "s3")]
@@ -39,9 +39,13 @@ pub struct S3Section {
     /// Who we are to the service. Default: whoever the environment (`AWS_*`, web identity), the container or the
     /// machine says, in this order.
     pub auth: Option<Part<S3AuthSection>>,
-    /// How objects are packed.
-    #[serde(default = "gzip")]
-    pub compression: Compression,
+    /// How lines are packed.
+    #[serde(default)]
+    #[schemars(with = "Compression", extend("default" = "gzip"))]
+    pub compression: Option<Compression>,
+    /// Events as rows of a columnar file instead of lines.
+    #[schemars(extend("examples" = [{ "codec": "parquet" }]))]
+    pub batch_encoding: Option<Part<BatchEncodingSection>>,
     /// How objects are sent.
     #[serde(default)]
     pub request: Part<ObjectRequestSection>,
@@ -109,6 +113,7 @@ impl S3Section {
         let shared = Shared {
             prefix: ("key_prefix", &self.key_prefix),
             compression: self.compression,
+            batch_encoding: &self.batch_encoding,
             request: &self.request,
             tls: &self.tls,
         };

@@ -7,10 +7,11 @@ use bytes::Bytes;
 use flate2::Compression as Level;
 use flate2::write::GzEncoder;
 
+use crate::config::sink::objects::Form;
 use crate::config::sink::request::Compression;
 use crate::config::sink::template::Template;
 use crate::error::Error;
-use crate::event::{Batch, Event};
+use crate::event::{Batch, Event, StreamKey};
 
 /// So much of a split's id stands in a name; the digest tells those apart that begin alike.
 const SPLIT_CHARS: usize = 150;
@@ -29,13 +30,13 @@ pub(super) struct Object {
 /// The objects of some batches, in no order that matters.
 pub(super) async fn pack(
     prefix: &Template,
-    compression: Compression,
+    form: Form,
     batches: &[Batch],
 ) -> Result<Vec<Object>, Error> {
     let (prefix, batches) = (prefix.clone(), batches.to_vec());
     // Packing takes much of a core; the tasks that wait for the network go on meanwhile.
     let packed = tokio::task::spawn_blocking(move || {
-        let objects = batches.iter().map(|batch| of(&prefix, compression, batch));
+        let objects = batches.iter().map(|batch| of(&prefix, form, batch));
         objects.collect::<Result<Vec<_>, _>>()
     });
     match packed.await {
@@ -46,11 +47,7 @@ pub(super) async fn pack(
 }
 
 /// One object for each day.
-fn of(
-    prefix: &Template,
-    compression: Compression,
-    batch: &Batch,
-) -> Result<Vec<Object>, std::io::Error> {
+fn of(prefix: &Template, form: Form, batch: &Batch) -> Result<Vec<Object>, std::io::Error> {
     let mut days: BTreeMap<String, Vec<&Event>> = BTreeMap::new();
     for event in &batch.events {
         let time = chrono::DateTime::from_timestamp_millis(event.time_ms).unwrap_or_default();
@@ -68,15 +65,16 @@ fn of(
         .map(|letter| if is_plain(letter) { letter } else { '_' })
         .collect();
     let digest = batch.part.digest.delivery_id();
-    let (end, kind) = match compression {
-        Compression::None => ("ndjson", "application/x-ndjson"),
-        Compression::Gzip => ("ndjson.gz", "application/gzip"),
+    let (end, kind) = match form {
+        Form::Lines(Compression::None) => ("ndjson", "application/x-ndjson"),
+        Form::Lines(Compression::Gzip) => ("ndjson.gz", "application/gzip"),
+        Form::Parquet(_) => ("parquet", "application/vnd.apache.parquet"),
     };
     let object = |(day, events): (String, Vec<&Event>)| {
         Ok(Object {
             name: format!("{prefix}{slash}{day}/{split}-{digest}.{end}"),
             kind,
-            body: body(compression, &events)?,
+            body: body(form, &batch.stream, &events)?,
         })
     };
     days.into_iter().map(object).collect()
@@ -87,7 +85,21 @@ fn is_plain(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || "-_.".contains(letter)
 }
 
-fn body(compression: Compression, events: &[&Event]) -> Result<Bytes, std::io::Error> {
+fn body(form: Form, stream: &StreamKey, events: &[&Event]) -> Result<Bytes, std::io::Error> {
+    match form {
+        Form::Lines(compression) => lines(compression, events),
+        #[cfg(feature = "parquet")]
+        Form::Parquet(compression) => {
+            super::parquet::file(compression, stream, events).map_err(std::io::Error::other)
+        }
+        #[cfg(not(feature = "parquet"))]
+        Form::Parquet(_) => Err(std::io::Error::other(format!(
+            "this build writes no Parquet: {stream}"
+        ))),
+    }
+}
+
+fn lines(compression: Compression, events: &[&Event]) -> Result<Bytes, std::io::Error> {
     let bytes: usize = events.iter().map(|event| event.body.len() + 1).sum();
     let mut lines = Vec::with_capacity(bytes);
     for event in events {
@@ -107,7 +119,7 @@ fn body(compression: Compression, events: &[&Event]) -> Result<Bytes, std::io::E
 mod tests {
     use super::*;
     use crate::config::{Config, SinkKind};
-    use crate::event::{Identity, Part, StreamKey};
+    use crate::event::{Identity, Part};
 
     const NEW_YEAR: i64 = 1_767_225_600_000;
 
@@ -155,7 +167,9 @@ mod tests {
         ] {
             let prefix = prefix(keys);
             let one = std::slice::from_ref(&batch);
-            let packed = pack(&prefix, Compression::None, one).await.unwrap();
+            let packed = pack(&prefix, Form::Lines(Compression::None), one)
+                .await
+                .unwrap();
             let found: Vec<_> = packed
                 .iter()
                 .map(|object| (object.name.clone(), object.body.clone()))
@@ -171,7 +185,7 @@ mod tests {
         }
         // What is known by now is left out, and the name stays.
         batch.events.remove(1);
-        let packed = pack(&prefix(""), Compression::Gzip, &[batch])
+        let packed = pack(&prefix(""), Form::Lines(Compression::Gzip), &[batch])
             .await
             .unwrap();
         assert_eq!(packed.len(), 1);
@@ -184,7 +198,7 @@ mod tests {
     async fn the_same_events_give_the_same_bytes() {
         let batches = [batch(&[("{}", NEW_YEAR), ("[]", NEW_YEAR)])];
         let prefix = prefix("");
-        let pack = || pack(&prefix, Compression::Gzip, &batches);
+        let pack = || pack(&prefix, Form::Lines(Compression::Gzip), &batches);
         assert_eq!(pack().await.unwrap(), pack().await.unwrap());
     }
 }
