@@ -22,6 +22,7 @@ mod secret;
 pub mod sink;
 pub mod source;
 pub mod stage;
+pub mod telemetry;
 pub mod tenants;
 pub mod unit;
 mod written;
@@ -45,6 +46,7 @@ pub use report::Place;
 pub use sink::{Sink, SinkKind};
 pub use source::{Grants, PluginRef, Source};
 pub use stage::{Condition, Filter, Redact, RedactWith, Remap, Sample, Stage, StageKind};
+pub use telemetry::Telemetry;
 pub use tenants::{Directory, Tenant};
 
 use check::Scope;
@@ -82,6 +84,8 @@ pub struct PipelineSection {
     pub http: Part<http::HttpSection>,
     /// Where a running collector can be asked how it is.
     pub api: Option<Part<api::ApiSection>>,
+    /// What the host tells of itself to an OpenTelemetry collector.
+    pub telemetry: Option<Part<telemetry::TelemetrySection>>,
     /// How long delivered events are remembered, so that one that comes again is not delivered
     /// again. Microsoft repeats events for up to five days.
     #[schemars(extend("default" = "8d"))]
@@ -130,6 +134,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// Where it can be asked how it is, if anywhere.
     pub api: Option<ApiConfig>,
+    /// Whom it tells of itself, if anybody.
+    pub telemetry: Option<Box<Telemetry>>,
     /// How long delivered events are remembered.
     pub identity_horizon: Duration,
     /// How long a stop waits for what is under way.
@@ -296,6 +302,8 @@ impl PipelineSection {
         let health = health.map(|part| part.check(&scope, &root.key("health")));
         let api = self.api.as_ref().and_then(|part| part.0.as_ref());
         let api = api.and_then(|part| part.check(&scope, &root.key("api")));
+        let telemetry = self.telemetry.as_ref().and_then(|part| part.0.as_ref());
+        let telemetry = telemetry.and_then(|part| part.check(&scope, &root.key("telemetry")));
         let (state_dir, dead_letter_dir) = self.folders(&scope, &name, state_root);
         let dead_letters = self.dead_letter.0.clone().unwrap_or_default();
         let dead_letter_bytes = dead_letters.max_bytes(report, &root.key("dead_letter"));
@@ -318,6 +326,7 @@ impl PipelineSection {
             health: health.unwrap_or_default(),
             http: http.unwrap_or_default(),
             api,
+            telemetry,
             identity_horizon: period(
                 "identity_horizon",
                 &self.identity_horizon,

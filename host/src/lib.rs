@@ -28,3 +28,4 @@ pub mod sink;
 pub mod source;
 pub mod stage;
 pub mod tap;
+pub mod telemetry;

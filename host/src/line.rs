@@ -39,6 +39,7 @@ use crate::sink::Outlet;
 use crate::source::Closed;
 use crate::stage::Stage;
 use crate::tap::{Point, Window};
+use crate::telemetry::trace::{Outcome, Told, Tracer};
 use course::Course;
 use reading::Reading;
 pub(crate) use recover::committed;
@@ -71,6 +72,7 @@ pub struct Line {
     /// To the committer, between whose commits sinks are exchanged.
     changes: mpsc::Sender<change::Request>,
     window: Window,
+    tracer: Tracer,
 }
 
 /// What has to happen in one order: claims, tickets and the hand-over.
@@ -104,6 +106,8 @@ struct Item {
     /// How late the batch's events became available.
     lag: Option<EventLag>,
     delivered: Option<Arc<Reading>>,
+    /// What is told of it, if anything.
+    told: Told,
     counts: Counts,
     /// Bytes that the source handed over.
     read_bytes: u64,
@@ -210,6 +214,7 @@ impl Line {
             clock: clock.clone(),
             changes,
             window: Window::default(),
+            tracer: Tracer::default(),
         });
         // The committer must not keep the line alive: the queues close when the last handle is gone.
         let committer = commit::Committer {
@@ -229,6 +234,11 @@ impl Line {
     /// Where its events can be watched, once it is open.
     pub fn window(&self) -> &Window {
         &self.window
+    }
+
+    /// Where traces of its splits go.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
     }
 
     /// What was committed since the start.
@@ -290,8 +300,8 @@ impl Line {
             split: reading.split.id.as_str().into(),
             event: None,
         };
-        let line = self.clone();
-        tokio::spawn(async move { line.pass_refused(refused, room).await })
+        let (line, told) = (self.clone(), Told::of(reading.trace.as_ref()));
+        tokio::spawn(async move { line.pass_refused(refused, told, room).await })
             .await
             .map_err(|_| Closed)
     }
@@ -317,6 +327,7 @@ impl Line {
                 rejected: Vec::new(),
                 identities: Vec::new(),
                 lag: None,
+                told: Told::of(reading.trace.as_ref()),
                 delivered: Some(reading),
                 counts: Counts::default(),
                 read_bytes: 0,
@@ -401,17 +412,16 @@ impl Line {
         };
         let course = lock(&self.order).course.clone();
         self.window.show(&Point::Source, &batch);
-        let (batch, mut dropped, mut rejected) = course.stage(batch, &split, &self.window).await;
+        let (batch, dropped, mut rejected) = course.stage(batch, &split, &self.window).await;
         let route::Fan {
             batch,
             routed,
             unrouted,
         } = course.routes.route(batch, &split, &mut rejected);
         self.show(&batch, &routed);
-        dropped += unrouted;
-        counts.dropped = dropped;
+        counts.dropped = dropped + unrouted;
         counts.dead_lettered = rejected.len() as u64;
-        counts.delivered = sent.saturating_sub(dropped + counts.dead_lettered);
+        counts.delivered = sent.saturating_sub(counts.dropped + counts.dead_lettered);
         let batch = (!batch.events.is_empty()).then_some(batch);
         let item = Item {
             stream,
@@ -423,6 +433,7 @@ impl Line {
             identities,
             lag,
             delivered: None,
+            told: Told::of(reading.trace.as_ref()),
             counts,
             read_bytes,
             room,
@@ -442,7 +453,7 @@ impl Line {
         }
     }
 
-    async fn pass_refused(&self, refused: Refused, room: OwnedSemaphorePermit) {
+    async fn pass_refused(&self, refused: Refused, told: Told, room: OwnedSemaphorePermit) {
         let mut fresh = [(refused.identity, true)];
         let (ticket, _) = self.claim(&mut fresh);
         let mut new = fresh[0].1;
@@ -484,6 +495,7 @@ impl Line {
             identities,
             lag: None,
             delivered: None,
+            told,
             counts,
             read_bytes,
             room,
@@ -519,6 +531,7 @@ impl Line {
             };
             order.next_turn += 1;
             let given = !order.changing;
+            item.told.handed(self.clock.now_ms());
             if let (true, Some(course)) = (given, &item.course)
                 && !Arc::ptr_eq(course, &order.course)
             {
@@ -538,6 +551,14 @@ impl Line {
                 given,
             };
             give(&order.commits, job);
+        }
+    }
+
+    /// Tells of an attempt to read a split whoever traces it.
+    pub(crate) fn tell(&self, reading: &Reading, outcome: Outcome, now_ms: i64) {
+        if let Some(trace) = &reading.trace {
+            let times = (reading.created_ms, reading.discovered_ms);
+            self.tracer.offer(trace.spans(outcome, times, now_ms));
         }
     }
 

@@ -51,6 +51,7 @@ use crate::sink::stdout::StdoutSink;
 use crate::sink::{Outlet, Way};
 use crate::stage::Stage;
 use crate::stage::condition::Condition;
+use crate::telemetry::{Teller, Telling};
 use reload::Reloader;
 use source::{Findings, SourceMaker};
 use stages::{Salts, make_stages};
@@ -111,6 +112,7 @@ pub struct Prepared {
     health: Arc<Watch>,
     sinks: Vec<Outlet>,
     api: Option<Settings>,
+    teller: Option<Teller>,
     asked: watch::Receiver<u64>,
     /// What the plugins would rather have different.
     pub warnings: Vec<Error>,
@@ -206,10 +208,19 @@ pub async fn prepare(config: Config, runtime: &Runtime) -> Result<Prepared, Vec<
         errors.push(error);
         None
     });
+    let teller = config
+        .telemetry
+        .as_ref()
+        .map(|telemetry| Teller::new(telemetry, &config.http, &runtime.redactor, &runtime.clock));
+    let teller = teller.transpose().unwrap_or_else(|error| {
+        errors.push(error);
+        None
+    });
     if errors.is_empty() {
         Ok(Prepared {
             asked,
             api,
+            teller,
             health: Arc::new(Watch::new(config.health.clone())),
             config,
             runtime: runtime.clone(),
@@ -377,6 +388,7 @@ impl Prepared {
             health,
             sinks,
             asked,
+            teller,
             ..
         } = self;
         let started = Instant::now();
@@ -410,6 +422,7 @@ impl Prepared {
         let tally = tenants.tally();
         let view = Arc::new(View::new(about, looked_at, tally.clone()));
         let shown = runtime.views.show(view.clone());
+        let telling = teller.map(|teller| teller.start(&config.name, &line, &runtime.views));
         // A single pass takes everything as it was at its start, and who could still change something would keep it
         // from its end.
         let changing = (!once).then(|| {
@@ -424,8 +437,7 @@ impl Prepared {
             };
             reloader.start(&stop)
         });
-        let running = engine.run(first, changes);
-        let ended = drained(running, &stop, config.drain_timeout).await;
+        let ended = drained(engine.run(first, changes), &stop, config.drain_timeout).await;
         let mut outcome = ended.unwrap_or_default();
         drop(changing);
         if once && stop.is_cancelled() {
@@ -433,8 +445,8 @@ impl Prepared {
             outcome.incomplete.insert(sentence.into());
         }
         let mut report = Report::of(&config, &line, &tally, outcome);
-        drop(line);
-        drop(shown);
+        Telling::finish(telling).await;
+        drop((line, shown));
         // What is not committed by now is read again by the next run.
         let _ = tokio::time::timeout(config.drain_timeout, committer).await;
         report.elapsed = started.elapsed();

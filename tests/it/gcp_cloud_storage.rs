@@ -131,9 +131,10 @@ fn answer(state: &mut State, request: &Request) -> Response {
     let name = path.strip_prefix("/audit-archive/");
     let kind = request.header("content-type");
     let is_parquet = name.is_some_and(|name| name.ends_with(".parquet"));
-    let wanted = match is_parquet {
-        true => "application/vnd.apache.parquet",
-        false => "application/gzip",
+    let wanted = if is_parquet {
+        "application/vnd.apache.parquet"
+    } else {
+        "application/gzip"
     };
     let (Some(name), "PUT", true) = (name, request.method.as_str(), kind == Some(wanted)) else {
         let complaint = format!("{} {} {kind:?}", request.method, request.path);

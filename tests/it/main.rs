@@ -62,6 +62,7 @@ mod state;
 mod state_command;
 mod storms;
 mod tap;
+mod telemetry;
 mod tidy;
 mod top;
 mod unit_tests;

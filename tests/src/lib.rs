@@ -29,6 +29,7 @@ pub mod rig;
 pub mod seaweed;
 pub mod shipped;
 pub mod syslog;
+pub mod telemetry;
 
 pub use azure::{IngestionFaults, LogsIngestion};
 pub use bulk::{Bulk, BulkFaults};
@@ -38,3 +39,4 @@ pub use delivered::Delivered;
 pub use office::Simulated;
 pub use pipeline::Pipeline;
 pub use receiver::{Incoming, Lines, Receiver};
+pub use telemetry::Told;

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 /// One field of a message.
-enum Field<'a> {
+pub(crate) enum Field<'a> {
     Number(u64),
     Bytes(&'a [u8]),
 }
@@ -92,19 +92,24 @@ fn value(message: &[u8]) -> Result<Value, String> {
 }
 
 /// Every `KeyValue` of a tag, as a map.
-fn attributes(message: &[u8], tag: u64) -> Result<Value, String> {
-    let mut map = Map::new();
-    for pair in messages(message, tag)? {
+pub(crate) fn attributes(message: &[u8], tag: u64) -> Result<Value, String> {
+    let pairs = pairs(message, tag)?.into_iter();
+    Ok(Value::Object(pairs.collect::<Map<_, _>>()))
+}
+
+/// Every `KeyValue` of a tag, in their order.
+pub(crate) fn pairs(message: &[u8], tag: u64) -> Result<Vec<(String, Value)>, String> {
+    let pairs = messages(message, tag)?.into_iter().map(|pair| {
         let key = messages(pair, 1)?;
         let key = String::from_utf8_lossy(key.first().copied().unwrap_or_default()).into_owned();
         let inner = messages(pair, 2)?;
-        map.insert(key, value(inner.first().copied().unwrap_or_default())?);
-    }
-    Ok(Value::Object(map))
+        Ok((key, value(inner.first().copied().unwrap_or_default())?))
+    });
+    pairs.collect()
 }
 
 /// What stands under a tag, as bytes.
-fn messages(message: &[u8], tag: u64) -> Result<Vec<&[u8]>, String> {
+pub(crate) fn messages(message: &[u8], tag: u64) -> Result<Vec<&[u8]>, String> {
     let all = fields(message)?.into_iter();
     Ok(all
         .filter_map(|(found, field)| match field {
@@ -114,7 +119,7 @@ fn messages(message: &[u8], tag: u64) -> Result<Vec<&[u8]>, String> {
         .collect())
 }
 
-fn fields(mut message: &[u8]) -> Result<Vec<(u64, Field<'_>)>, String> {
+pub(crate) fn fields(mut message: &[u8]) -> Result<Vec<(u64, Field<'_>)>, String> {
     let mut fields = Vec::new();
     while !message.is_empty() {
         let key = varint(&mut message)?;

@@ -11,7 +11,8 @@ use serde::forward_to_deserialize_any;
 use serde_json::{Map, Value, json};
 
 use super::{
-    PipelineSection, api, auth, health, http, limits, pipeline_test, sink, source, stage, tenants,
+    PipelineSection, api, auth, health, http, limits, pipeline_test, sink, source, stage,
+    telemetry, tenants,
 };
 
 /// The JSON Schema (2020-12) of a pipeline file.
@@ -238,6 +239,7 @@ impl<'s> Page<'s> {
             // A list is named by what it is of, which is text where it is no section.
             Some("string" | "array") => "text".to_owned(),
             Some("integer") => "whole number".to_owned(),
+            Some("number") => "number".to_owned(),
             Some("boolean") => "`true` or `false`".to_owned(),
             Some("object") => "map".to_owned(),
             _ => "any".to_owned(),
@@ -330,6 +332,8 @@ pub(super) fn order() -> Map<String, Value> {
         ("http", keys::<http::HttpSection>()),
         ("proxy", keys::<http::ProxySection>()),
         ("api", keys::<api::ApiSection>()),
+        ("telemetry", keys::<telemetry::TelemetrySection>()),
+        ("telemetry_otlp", keys::<telemetry::TelemetryOtlpSection>()),
         ("filter", keys::<stage::FilterSection>()),
         ("wasm", keys::<stage::WasmSection>()),
         ("geoip", keys::<stage::GeoipSection>()),

@@ -17,10 +17,11 @@ use crate::event::{Batch, Event, Part, StreamKey};
 use crate::ledger::{Loss, Setback, SplitKey, Taken};
 use crate::line::Line;
 use crate::line::reading::Reading;
-use crate::metrics::streams::StreamCounts;
+use crate::metrics::streams::{ErrorType, StreamCounts};
 use crate::mutant;
 use crate::schedule::{self, Pause, QUARANTINE_AFTER};
 use crate::source::{Closed, Failure, Output, Stream};
+use crate::telemetry::trace::Outcome;
 
 /// Splits taken from the ledger at a time. Enough for a few round trips of every slot, few enough that a
 /// split near expiry found meanwhile need not wait long.
@@ -208,7 +209,7 @@ struct Read {
 
 impl Read {
     async fn run(self, taken: Taken, slot: OwnedSemaphorePermit) {
-        let reading = Arc::new(Reading::new(&self.key, &taken));
+        let reading = self.begin(&taken);
         let Taken {
             split,
             attempts,
@@ -227,6 +228,9 @@ impl Read {
             .read(&self.stream, &split, attempts, output)
             .await;
         drop(slot);
+        if let Some(trace) = &reading.trace {
+            trace.ended(engine.clock.now_ms());
+        }
         match read {
             Ok(()) => {
                 self.shared.well();
@@ -242,6 +246,7 @@ impl Read {
                 self.shared
                     .count(&self.key, StreamCounts::failure(&failure));
                 let setback = self.judge(&failure, attempts + 1, quarantined);
+                self.tell(&reading, &failure, &setback);
                 if let Setback::Lost { reason } = &setback {
                     self.shared.declare(&Loss {
                         stream: self.key.clone(),
@@ -258,6 +263,25 @@ impl Read {
                 self.found.notify_one();
             }
         }
+    }
+
+    fn begin(&self, taken: &Taken) -> Arc<Reading> {
+        let engine = &self.shared.engine;
+        let reading = Reading::new(&self.key, taken);
+        let (tracer, now_ms) = (engine.line.tracer(), engine.clock.now_ms());
+        let trace = tracer.begin(&reading.split, taken.attempts, now_ms);
+        Arc::new(reading.traced(trace))
+    }
+
+    /// Tells of a failed read whoever traces it.
+    fn tell(&self, reading: &Reading, failure: &Failure, setback: &Setback) {
+        let engine = &self.shared.engine;
+        let error = ErrorType::of(failure).map_or("cancelled", ErrorType::name);
+        let outcome = match setback {
+            Setback::Lost { .. } => Outcome::Lost(error),
+            _ => Outcome::Failed(error),
+        };
+        engine.line.tell(reading, outcome, engine.clock.now_ms());
     }
 
     /// What a failed read means for its split, its stream and its tenant.

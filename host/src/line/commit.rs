@@ -25,6 +25,7 @@ use crate::metrics::component::{Load, Meters, SinkMeter};
 use crate::metrics::lag::{EventLag, Lags};
 use crate::metrics::streams::StreamCounts;
 use crate::mutant;
+use crate::telemetry::trace::Outcome;
 
 /// Most identities in one commit: larger transactions only make the next one wait.
 const COMMIT_IDENTITIES: usize = 50_000;
@@ -176,7 +177,7 @@ impl Committer {
                 return;
             }
             let mut group = Group::default();
-            group.add(job);
+            group.add(job, self.clock.now_ms());
             while group.identities.len() < COMMIT_IDENTITIES {
                 let next = pending.pop_front().or_else(|| queue.try_recv().ok());
                 let Some(mut job) = next else { break };
@@ -187,7 +188,7 @@ impl Committer {
                 if !job.acknowledged().await {
                     return;
                 }
-                group.add(job);
+                group.add(job, self.clock.now_ms());
             }
             self.commit(group).await;
         }
@@ -242,6 +243,9 @@ impl Committer {
     fn settle(&self, group: Group, committed_ms: i64) {
         if let Some(line) = self.line.upgrade() {
             line.unclaim(&group.identities);
+            for reading in &group.splits {
+                line.tell(reading, Outcome::Delivered, committed_ms);
+            }
         }
         let mut totals = lock(&self.totals.counts);
         for (_, counts) in &group.commit.counts {
@@ -266,7 +270,7 @@ impl Committer {
 
 impl Group {
     /// Adds an item that every sink has acknowledged.
-    fn add(&mut self, job: Job) {
+    fn add(&mut self, job: Job, now_ms: i64) {
         let Job {
             ticket, item, acks, ..
         } = job;
@@ -280,6 +284,7 @@ impl Group {
             identities,
             lag,
             delivered,
+            told,
             mut counts,
             read_bytes,
             room,
@@ -304,6 +309,7 @@ impl Group {
                 given_up.bytes += event.body.len() as u64;
             }
             meter.acknowledged(load, given_up);
+            told.acknowledged(&ack.sink, now_ms, load, given_up);
             if !mutant::is_on("positions_forgotten") {
                 self.commit.positions.extend(ack.positions);
             }
@@ -311,6 +317,7 @@ impl Group {
         // An event that two sinks refuse is one dead letter in the counts, and two in the file.
         counts.dead_lettered += refused.len() as u64;
         counts.delivered = counts.delivered.saturating_sub(refused.len() as u64);
+        told.passed(counts, read_bytes);
         let delivered_bytes = batch.as_ref().map_or(0, |batch| batch.bytes() as u64);
         self.bytes += delivered_bytes;
         let passed = StreamCounts {

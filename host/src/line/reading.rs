@@ -1,10 +1,12 @@
 //! A split on its way through the line, with the times of which its lag is made.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::event::{Event, StreamKey};
 use crate::ledger::{SplitKey, Taken};
 use crate::metrics::lag::{self, EventLag};
+use crate::telemetry::trace::Attempt;
 
 /// One attempt to read a split.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub struct Reading {
     pub created_ms: i64,
     /// When the ledger first knew of it.
     pub discovered_ms: Option<i64>,
+    /// What is told of it, if anything.
+    pub trace: Option<Arc<Attempt>>,
     /// When the earliest of its new events happened; `i64::MAX` before there is one.
     earliest_ms: AtomicI64,
 }
@@ -29,8 +33,16 @@ impl Reading {
             },
             created_ms: taken.split.created_ms,
             discovered_ms: taken.discovered_ms,
+            trace: None,
             earliest_ms: AtomicI64::new(i64::MAX),
         }
+    }
+
+    /// The same attempt, of which this is told.
+    #[must_use]
+    pub fn traced(mut self, trace: Option<Arc<Attempt>>) -> Self {
+        self.trace = trace;
+        self
     }
 
     /// When the earliest of its new events happened.

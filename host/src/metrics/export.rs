@@ -10,7 +10,7 @@ use super::snapshot::{
     PipelineSnapshot, SinkSnapshot, Snapshot, StageSnapshot, StreamSnapshot, TenantSnapshot,
 };
 use super::streams::ErrorType;
-use super::text::{Family, Kind, Labels, Seconds, Text};
+use super::text::{Family, Kind, Labels, Page, Seconds};
 
 /// A pipeline with the labels of its parts, in the order of the parts.
 struct Labelled<'s> {
@@ -71,12 +71,13 @@ impl<'s> Labelled<'s> {
 }
 
 /// Writes all of it.
-pub fn export(snapshot: &Snapshot, text: &mut Text<'_>) {
+pub fn export(snapshot: &Snapshot, text: &mut dyn Page) {
     let pipelines: Vec<_> = snapshot.pipelines.iter().map(Labelled::new).collect();
     process(snapshot, text);
     components(&pipelines, text);
     of_pipelines(&pipelines, text);
     what_can_be_used(&pipelines, text);
+    telemetry(&pipelines, text);
     of_tenants(&pipelines, text);
     tokens(&pipelines, snapshot.now_ms, text);
     streams::counters(&pipelines, text);
@@ -85,11 +86,11 @@ pub fn export(snapshot: &Snapshot, text: &mut Text<'_>) {
     streams::lag(&pipelines, text);
 }
 
-fn process(snapshot: &Snapshot, text: &mut Text<'_>) {
+fn process(snapshot: &Snapshot, text: &mut dyn Page) {
     let none = Labels::default();
     let version = none.with("version", env!("CARGO_PKG_VERSION"));
     let mut family = text.family("sluicegate_build_info", Kind::Gauge, "Which version runs.");
-    family.sample(&version, 1);
+    family.sample(&version, 1_u64);
     let mut family = text.family(
         "process_start_time_seconds",
         Kind::Gauge,
@@ -143,7 +144,7 @@ fn process(snapshot: &Snapshot, text: &mut Text<'_>) {
     }
 }
 
-fn components(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
+fn components(pipelines: &[Labelled<'_>], text: &mut dyn Page) {
     let mut family = counter(
         text,
         "component_received_events_total",
@@ -200,7 +201,7 @@ fn components(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
     errors(pipelines, text);
 }
 
-fn discarded(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
+fn discarded(pipelines: &[Labelled<'_>], text: &mut dyn Page) {
     let mut family = counter(
         text,
         "component_discarded_events_total",
@@ -223,7 +224,7 @@ fn discarded(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
     }
 }
 
-fn errors(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
+fn errors(pipelines: &[Labelled<'_>], text: &mut dyn Page) {
     let mut family = counter(
         text,
         "component_errors_total",
@@ -257,7 +258,7 @@ fn errors(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
     }
 }
 
-fn what_can_be_used(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
+fn what_can_be_used(pipelines: &[Labelled<'_>], text: &mut dyn Page) {
     let mut each = |name: &str, help: &str, value: fn(&PipelineSnapshot) -> u64| {
         let mut family = text.family(name, Kind::Gauge, help);
         for pipeline in pipelines {
@@ -286,7 +287,7 @@ fn what_can_be_used(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
     );
 }
 
-fn of_pipelines(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
+fn of_pipelines(pipelines: &[Labelled<'_>], text: &mut dyn Page) {
     let mut each = |name: &str, kind, help: &str, value: fn(&PipelineSnapshot) -> u64| {
         let mut family = text.family(name, kind, help);
         for pipeline in pipelines {
@@ -331,7 +332,7 @@ fn of_pipelines(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
     for pipeline in pipelines {
         let labels = pipeline.own.with("plugin", &pipeline.pipeline.plugin);
         let digest = pipeline.pipeline.plugin_digest.as_str();
-        family.sample_with(&labels, ("digest", digest), 1);
+        family.sample_with(&labels, ("digest", digest), 1_u64);
     }
     let mut family = text.family(
         "sluicegate_sink_pending_events",
@@ -352,7 +353,25 @@ fn of_pipelines(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
     }
 }
 
-fn of_tenants(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
+/// Only where a pipeline is traced.
+fn telemetry(pipelines: &[Labelled<'_>], text: &mut dyn Page) {
+    let dropped = |one: &Labelled<'_>| one.pipeline.dropped_spans;
+    if pipelines.iter().all(|one| dropped(one).is_none()) {
+        return;
+    }
+    let mut family = counter(
+        text,
+        "sluicegate_telemetry_dropped_spans_total",
+        "Spans that the collector of telemetry did not get: it was away or slow, or refused them.",
+    );
+    for pipeline in pipelines {
+        if let Some(dropped) = dropped(pipeline) {
+            family.sample(&pipeline.own, dropped);
+        }
+    }
+}
+
+fn of_tenants(pipelines: &[Labelled<'_>], text: &mut dyn Page) {
     let mut family = counter(
         text,
         "sluicegate_requests_total",
@@ -400,7 +419,7 @@ fn of_tenants(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
     );
 }
 
-fn tokens(pipelines: &[Labelled<'_>], now_ms: i64, text: &mut Text<'_>) {
+fn tokens(pipelines: &[Labelled<'_>], now_ms: i64, text: &mut dyn Page) {
     let mut family = text.family(
         "sluicegate_token_expiry_seconds",
         Kind::Gauge,
@@ -413,7 +432,7 @@ fn tokens(pipelines: &[Labelled<'_>], now_ms: i64, text: &mut Text<'_>) {
     }
 }
 
-fn counter<'t, 'a>(text: &'t mut Text<'a>, name: &'t str, help: &str) -> Family<'t, 'a> {
+fn counter<'p>(text: &'p mut dyn Page, name: &str, help: &str) -> Family<'p> {
     text.family(name, Kind::Counter, help)
 }
 

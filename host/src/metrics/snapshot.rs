@@ -56,6 +56,8 @@ pub struct PipelineSnapshot {
     pub ledger_trouble: Option<String>,
     /// Why its file, as it is now, cannot be used, if it cannot.
     pub config_trouble: Option<String>,
+    /// Spans of its traces that its collector did not get; `None` where nothing is traced.
+    pub dropped_spans: Option<u64>,
     /// Its dead letters.
     pub dead_letters: DeadLetterSnapshot,
     /// Its tenants, by id.

@@ -53,7 +53,7 @@ impl ErrorType {
     }
 
     /// What a failure is; being cancelled is none.
-    fn of(failure: &Failure) -> Option<Self> {
+    pub(crate) fn of(failure: &Failure) -> Option<Self> {
         Some(match failure {
             Failure::Retry { .. } => Self::Request,
             Failure::Unauthorised(_) => Self::Authentication,

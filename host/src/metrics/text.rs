@@ -1,7 +1,7 @@
-//! The Prometheus text format, version 0.0.4: families of samples, written in pieces.
+//! Families of samples, and the page that they are written on; the Prometheus text format, version 0.0.4, in pieces.
 //!
-//! Nothing is kept of what was handed over, so that the answer for thousands of streams needs no more memory than that
-//! for one. A reader that is gone ends the work.
+//! Of the text nothing is kept that was handed over, so that the answer for thousands of streams needs no more memory
+//! than that for one. A reader that is gone ends the work.
 
 use std::fmt::{Display, Write as _};
 
@@ -51,6 +51,30 @@ impl Labels {
         add(&mut text, name, value);
         Self(text)
     }
+
+    /// Their names and values, as they were before they were escaped.
+    pub fn pairs(&self) -> Vec<(String, String)> {
+        let mut pairs = Vec::new();
+        let mut rest = self.0.as_str();
+        while let Some((name, after)) = rest.split_once("=\"") {
+            let mut value = String::new();
+            let mut letters = after.chars();
+            while let Some(letter) = letters.next() {
+                match letter {
+                    '"' => break,
+                    '\\' => match letters.next() {
+                        Some('n') => value.push('\n'),
+                        Some(other) => value.push(other),
+                        None => {}
+                    },
+                    other => value.push(other),
+                }
+            }
+            pairs.push((name.trim_start_matches(',').to_owned(), value));
+            rest = letters.as_str();
+        }
+        pairs
+    }
 }
 
 /// Adds one label.
@@ -80,9 +104,76 @@ impl Display for Seconds {
     }
 }
 
+/// The value of a sample.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// A count or a size.
+    Whole(u64),
+    /// Anything between.
+    Fraction(f64),
+    /// A time, told in seconds.
+    Milliseconds(i64),
+}
+
+impl From<u64> for Number {
+    fn from(number: u64) -> Self {
+        Self::Whole(number)
+    }
+}
+
+impl From<&u64> for Number {
+    fn from(number: &u64) -> Self {
+        Self::Whole(*number)
+    }
+}
+
+impl From<f64> for Number {
+    fn from(number: f64) -> Self {
+        Self::Fraction(number)
+    }
+}
+
+impl From<Seconds> for Number {
+    fn from(seconds: Seconds) -> Self {
+        Self::Milliseconds(seconds.0)
+    }
+}
+
+impl Display for Number {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Whole(number) => number.fmt(formatter),
+            Self::Fraction(number) => number.fmt(formatter),
+            Self::Milliseconds(ms) => Seconds(*ms).fmt(formatter),
+        }
+    }
+}
+
+/// Where families are written. Each is begun once, with all of its samples after it.
+pub trait Page {
+    /// Begins a family.
+    fn begin(&mut self, name: &str, kind: Kind, help: &str);
+
+    /// A sample of the family that was begun last, with its labels and perhaps one more.
+    fn sample(&mut self, labels: &Labels, more: Option<(&str, &str)>, value: Number);
+
+    /// A histogram of the family that was begun last.
+    fn histogram(&mut self, labels: &Labels, histogram: &Histogram);
+}
+
+impl dyn Page + '_ {
+    /// Begins a family. Each is written once, with all of its samples: the text format wants them together.
+    pub fn family(&mut self, name: &str, kind: Kind, help: &str) -> Family<'_> {
+        self.begin(name, kind, help);
+        Family { page: self }
+    }
+}
+
 /// The text on its way to whoever asked.
 pub struct Text<'a> {
     piece: String,
+    /// The family that was begun last.
+    name: String,
     /// Takes a piece over; false when nobody reads it any more.
     hand_over: &'a mut (dyn FnMut(Bytes) -> bool + Send),
     wanted: bool,
@@ -93,17 +184,10 @@ impl<'a> Text<'a> {
     pub fn new(hand_over: &'a mut (dyn FnMut(Bytes) -> bool + Send)) -> Self {
         Self {
             piece: String::with_capacity(PIECE_BYTES + 1_024),
+            name: String::new(),
             hand_over,
             wanted: true,
         }
-    }
-
-    /// Begins a family. Each is written once, with all of its samples: the format wants them together.
-    pub fn family<'t>(&'t mut self, name: &'t str, kind: Kind, help: &str) -> Family<'t, 'a> {
-        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
-        let kind = kind.name();
-        let _ = writeln!(self.piece, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        Family { text: self, name }
     }
 
     /// Hands the rest over.
@@ -120,46 +204,37 @@ impl<'a> Text<'a> {
     }
 }
 
-/// A family whose samples are being written.
-pub struct Family<'t, 'a> {
-    text: &'t mut Text<'a>,
-    name: &'t str,
-}
-
-impl Family<'_, '_> {
-    /// A sample.
-    pub fn sample(&mut self, labels: &Labels, value: impl Display) {
-        self.write("", labels, None, value);
+impl Page for Text<'_> {
+    fn begin(&mut self, name: &str, kind: Kind, help: &str) {
+        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+        let kind = kind.name();
+        let _ = writeln!(self.piece, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        name.clone_into(&mut self.name);
     }
 
-    /// A sample with one label more.
-    pub fn sample_with(&mut self, labels: &Labels, (name, of): (&str, &str), value: impl Display) {
-        self.write("", labels, Some((name, of)), value);
+    fn sample(&mut self, labels: &Labels, more: Option<(&str, &str)>, value: Number) {
+        self.write("", labels, more, value);
     }
 
-    /// A histogram: its buckets, each holding those before it, the sum in seconds and the count.
-    pub fn histogram(&mut self, labels: &Labels, histogram: &Histogram) {
+    /// Its buckets, each holding those before it, the sum in seconds and the count.
+    fn histogram(&mut self, labels: &Labels, histogram: &Histogram) {
         for (bound, so_far) in histogram.buckets() {
             let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| bound.to_string());
-            self.write("_bucket", labels, Some(("le", &bound)), so_far);
+            self.write("_bucket", labels, Some(("le", &bound)), so_far.into());
         }
         let sum_ms = i64::try_from(histogram.sum_ms()).unwrap_or(i64::MAX);
-        self.write("_sum", labels, None, Seconds(sum_ms));
-        self.write("_count", labels, None, histogram.count());
+        self.write("_sum", labels, None, Seconds(sum_ms).into());
+        self.write("_count", labels, None, histogram.count().into());
     }
+}
 
-    fn write(
-        &mut self,
-        suffix: &str,
-        labels: &Labels,
-        more: Option<(&str, &str)>,
-        value: impl Display,
-    ) {
-        if !self.text.wanted {
+impl Text<'_> {
+    fn write(&mut self, suffix: &str, labels: &Labels, more: Option<(&str, &str)>, value: Number) {
+        if !self.wanted {
             return;
         }
-        let text = &mut self.text.piece;
-        text.push_str(self.name);
+        let text = &mut self.piece;
+        text.push_str(&self.name);
         text.push_str(suffix);
         if !labels.0.is_empty() || more.is_some() {
             text.push('{');
@@ -174,8 +249,30 @@ impl Family<'_, '_> {
         }
         let _ = writeln!(text, " {value}");
         if text.len() >= PIECE_BYTES {
-            self.text.flush();
+            self.flush();
         }
+    }
+}
+
+/// A family whose samples are being written.
+pub struct Family<'p> {
+    page: &'p mut (dyn Page + 'p),
+}
+
+impl Family<'_> {
+    /// A sample.
+    pub fn sample(&mut self, labels: &Labels, value: impl Into<Number>) {
+        self.page.sample(labels, None, value.into());
+    }
+
+    /// A sample with one label more.
+    pub fn sample_with(&mut self, labels: &Labels, more: (&str, &str), value: impl Into<Number>) {
+        self.page.sample(labels, Some(more), value.into());
+    }
+
+    /// A histogram.
+    pub fn histogram(&mut self, labels: &Labels, histogram: &Histogram) {
+        self.page.histogram(labels, histogram);
     }
 }
 
@@ -184,7 +281,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// All pieces of a text.
-    pub(crate) fn written(write: impl FnOnce(&mut Text<'_>)) -> String {
+    pub(crate) fn written(write: impl FnOnce(&mut dyn Page)) -> String {
         let mut whole = Vec::new();
         let mut hand_over = |piece: Bytes| {
             whole.extend_from_slice(&piece);
@@ -203,10 +300,10 @@ pub(crate) mod tests {
             .with("stream", "ä {}=,");
         let text = written(|text| {
             let mut family = text.family("x_total", Kind::Counter, "One\\two\nthree \"four\".");
-            family.sample(&labels, 7);
-            family.sample_with(&labels, ("outcome", "o\"k"), 8);
-            family.sample_with(&Labels::default(), ("outcome", ""), 9);
-            family.sample(&Labels::default(), 10);
+            family.sample(&labels, 7_u64);
+            family.sample_with(&labels, ("outcome", "o\"k"), 8_u64);
+            family.sample_with(&Labels::default(), ("outcome", ""), 9_u64);
+            family.sample(&Labels::default(), 10_u64);
         });
         let expected = [
             r#"# HELP x_total One\\two\nthree "four"."#,
@@ -218,6 +315,26 @@ pub(crate) mod tests {
             "",
         ];
         assert_eq!(text, expected.join("\n"));
+    }
+
+    #[test]
+    fn labels_can_be_read_again() {
+        let written = [
+            ("tenant", "a\"b\\c\nd"),
+            ("stream", "ä {}=,=\""),
+            ("none", ""),
+        ];
+        let labels = written.iter();
+        let labels = labels.fold(Labels::default(), |all, (name, value)| {
+            all.with(name, value)
+        });
+        let pairs = labels.pairs();
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        assert_eq!(pairs, written);
+        assert!(Labels::default().pairs().is_empty());
     }
 
     #[test]
@@ -272,8 +389,9 @@ pub(crate) mod tests {
             pieces < 3
         };
         let mut text = Text::new(&mut hand_over);
-        let mut family = text.family("x", Kind::Gauge, "X.");
-        for number in 0..100_000 {
+        let page: &mut dyn Page = &mut text;
+        let mut family = page.family("x", Kind::Gauge, "X.");
+        for number in 0..100_000_u64 {
             family.sample(&Labels::default().with("tenant", "contoso"), number);
         }
         text.end();

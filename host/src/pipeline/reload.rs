@@ -24,11 +24,12 @@ use crate::stage::Stage;
 use crate::stage::condition::Condition;
 
 /// Sections that a running pipeline cannot take over.
-const KEPT: [&str; 6] = [
+const KEPT: [&str; 7] = [
     "state",
     "dead_letter",
     "api",
     "health",
+    "telemetry",
     "identity_horizon",
     "drain_timeout",
 ];

@@ -188,7 +188,13 @@ impl Views {
 
     /// Everything at this moment.
     pub async fn snapshot(&self) -> Snapshot {
-        let running = self.lock().running.clone();
+        self.snapshot_where(|_| true).await
+    }
+
+    /// Everything at this moment, of some of the pipelines.
+    pub async fn snapshot_where(&self, wanted: impl Fn(&str) -> bool) -> Snapshot {
+        let mut running = self.lock().running.clone();
+        running.retain(|name, _| wanted(name));
         let mut pipelines = Vec::with_capacity(running.len());
         for view in running.values() {
             pipelines.extend(view.snapshot().await);
@@ -366,6 +372,7 @@ impl View {
             waited: line.waited(),
             held_bytes: line.held_bytes() as u64,
             room_bytes: BUDGET_BYTES as u64,
+            dropped_spans: line.tracer().dropped(),
             ledger_trouble,
             config_trouble: self.trouble().clone(),
             dead_letters: DeadLetterSnapshot {

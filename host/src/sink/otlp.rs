@@ -5,7 +5,7 @@
 //! refused as a whole.
 
 mod grpc;
-mod message;
+pub(crate) mod message;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -190,6 +190,13 @@ impl Service {
         self
     }
 
+    /// The same service, called otherwise in errors than a sink of its name.
+    #[must_use]
+    pub fn called(mut self, place: &str) -> Self {
+        place.clone_into(&mut self.place);
+        self
+    }
+
     /// Packs a body; large ones away from the tasks that wait for the network.
     pub async fn pack(&self, bytes: Vec<u8>) -> Body {
         let plain = |bytes: Vec<u8>| Body {

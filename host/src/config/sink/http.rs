@@ -137,7 +137,7 @@ impl HttpSection {
 }
 
 /// Headers as they are written, without those that the sink or `auth` write.
-pub(super) fn headers(
+pub(in crate::config) fn headers(
     scope: &Scope<'_, '_>,
     at: &Path,
     written: &BTreeMap<String, String>,

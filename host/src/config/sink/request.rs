@@ -338,7 +338,7 @@ fn narrow(number: u64) -> usize {
 }
 
 impl TlsSection {
-    pub(super) fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Option<Tls> {
+    pub(in crate::config) fn check(&self, scope: &Scope<'_, '_>, at: &Path) -> Option<Tls> {
         let path = |key: &str, text: &Option<String>| {
             text.as_ref().map(|text| scope.path(&at.key(key), text))
         };
@@ -413,7 +413,7 @@ impl AuthSection {
 }
 
 /// Who we are to a service that may not know API keys; `None` when something is wrong, which is then reported.
-pub(super) fn login(
+pub(in crate::config) fn login(
     scope: &Scope<'_, '_>,
     at: &Path,
     auth: Option<&Part<AuthSection>>,

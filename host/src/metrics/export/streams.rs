@@ -1,16 +1,14 @@
 //! What is said of each stream.
 
-use std::fmt::Display;
-
 use super::super::lag::Part;
 use super::super::snapshot::StreamSnapshot;
 use super::super::streams::ErrorType;
-use super::super::text::{Kind, Seconds, Text};
+use super::super::text::{Kind, Number, Page, Seconds};
 use super::{Labelled, counter};
 
 /// A family with at most one sample for each stream.
-fn each_stream<V: Display>(
-    text: &mut Text<'_>,
+fn each_stream<V: Into<Number>>(
+    text: &mut dyn Page,
     pipelines: &[Labelled<'_>],
     (name, kind, help): (&str, Kind, &str),
     value: impl Fn(&StreamSnapshot) -> Option<V>,
@@ -24,7 +22,7 @@ fn each_stream<V: Display>(
 }
 
 /// What became of splits and events.
-pub(super) fn counters(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
+pub(super) fn counters(pipelines: &[Labelled<'_>], text: &mut dyn Page) {
     let mut each = |name: &str, help: &str, value: fn(&StreamSnapshot) -> u64| {
         let head = (name, Kind::Counter, help);
         each_stream(text, pipelines, head, |stream| Some(value(stream)));
@@ -84,7 +82,7 @@ pub(super) fn counters(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
 }
 
 /// How much waits, and whether it moves.
-pub(super) fn backlog(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
+pub(super) fn backlog(pipelines: &[Labelled<'_>], text: &mut dyn Page) {
     each_stream(
         text,
         pipelines,
@@ -123,7 +121,7 @@ pub(super) fn backlog(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
 }
 
 /// How far streams are.
-pub(super) fn progress(pipelines: &[Labelled<'_>], now_ms: i64, text: &mut Text<'_>) {
+pub(super) fn progress(pipelines: &[Labelled<'_>], now_ms: i64, text: &mut dyn Page) {
     let mut age = |name: &str, help: &str, since: fn(&StreamSnapshot) -> Option<i64>| {
         each_stream(text, pipelines, (name, Kind::Gauge, help), |stream| {
             since(stream).map(|since_ms| Seconds(now_ms.saturating_sub(since_ms)))
@@ -165,7 +163,7 @@ pub(super) fn progress(pipelines: &[Labelled<'_>], now_ms: i64, text: &mut Text<
 }
 
 /// How late events were.
-pub(super) fn lag(pipelines: &[Labelled<'_>], text: &mut Text<'_>) {
+pub(super) fn lag(pipelines: &[Labelled<'_>], text: &mut dyn Page) {
     let mut family = text.family(
         "sluicegate_lag_seconds",
         Kind::Histogram,

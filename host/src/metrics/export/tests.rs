@@ -13,6 +13,7 @@ use crate::metrics::histogram::Histogram;
 use crate::metrics::lag::{Measured, StreamLag};
 use crate::metrics::requests::RequestCounts;
 use crate::metrics::streams::StreamCounts;
+use crate::metrics::text::Text;
 use crate::metrics::text::tests::written;
 
 /// Late enough that every age is a round number.

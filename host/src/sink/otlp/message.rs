@@ -1,18 +1,19 @@
-//! The messages of OTLP for logs, as far as this sink uses them: `opentelemetry/proto/{common,resource,logs,
-//! collector/logs}/v1` of <https://github.com/open-telemetry/opentelemetry-proto>, field by field.
+//! The messages of OTLP for logs, as far as this sink uses them, and what they share with those of other signals:
+//! `opentelemetry/proto/{common,resource,logs,collector/logs}/v1` of
+//! <https://github.com/open-telemetry/opentelemetry-proto>, field by field.
 
 use prost::{Message, Oneof};
 
 /// `ExportLogsServiceRequest`
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Request {
+pub(crate) struct Request {
     #[prost(message, repeated, tag = "1")]
     pub resource_logs: Vec<ResourceLogs>,
 }
 
 /// Records of one resource.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ResourceLogs {
+pub(crate) struct ResourceLogs {
     #[prost(message, optional, tag = "1")]
     pub resource: Option<Resource>,
     #[prost(message, repeated, tag = "2")]
@@ -21,14 +22,14 @@ pub(super) struct ResourceLogs {
 
 /// What records come from.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Resource {
+pub(crate) struct Resource {
     #[prost(message, repeated, tag = "1")]
     pub attributes: Vec<KeyValue>,
 }
 
 /// Records of one scope.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ScopeLogs {
+pub(crate) struct ScopeLogs {
     #[prost(message, optional, tag = "1")]
     pub scope: Option<Scope>,
     #[prost(message, repeated, tag = "2")]
@@ -37,7 +38,7 @@ pub(super) struct ScopeLogs {
 
 /// `InstrumentationScope`: who made records.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Scope {
+pub(crate) struct Scope {
     #[prost(string, tag = "1")]
     pub name: String,
     #[prost(string, tag = "2")]
@@ -46,7 +47,7 @@ pub(super) struct Scope {
 
 /// One event.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct LogRecord {
+pub(crate) struct LogRecord {
     #[prost(fixed64, tag = "1")]
     pub time_unix_nano: u64,
     #[prost(message, optional, tag = "5")]
@@ -59,7 +60,7 @@ pub(super) struct LogRecord {
 
 /// A name and a value.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct KeyValue {
+pub(crate) struct KeyValue {
     #[prost(string, tag = "1")]
     pub key: String,
     #[prost(message, optional, tag = "2")]
@@ -68,14 +69,14 @@ pub(super) struct KeyValue {
 
 /// A value; one without a variant is null.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct AnyValue {
+pub(crate) struct AnyValue {
     #[prost(oneof = "Variant", tags = "1, 2, 3, 4, 5, 6")]
     pub variant: Option<Variant>,
 }
 
 /// What a value is.
 #[derive(Clone, PartialEq, Oneof)]
-pub(super) enum Variant {
+pub(crate) enum Variant {
     #[prost(string, tag = "1")]
     Text(String),
     #[prost(bool, tag = "2")]
@@ -92,28 +93,28 @@ pub(super) enum Variant {
 
 /// `ArrayValue`
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Array {
+pub(crate) struct Array {
     #[prost(message, repeated, tag = "1")]
     pub values: Vec<AnyValue>,
 }
 
 /// `KeyValueList`
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Map {
+pub(crate) struct Map {
     #[prost(message, repeated, tag = "1")]
     pub values: Vec<KeyValue>,
 }
 
 /// `ExportLogsServiceResponse`
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Response {
+pub(crate) struct Response {
     #[prost(message, optional, tag = "1")]
     pub partial_success: Option<PartialSuccess>,
 }
 
 /// What of a request was not taken; without numbers it is a warning.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct PartialSuccess {
+pub(crate) struct PartialSuccess {
     #[prost(int64, tag = "1")]
     pub rejected_log_records: i64,
     #[prost(string, tag = "2")]
@@ -134,6 +135,14 @@ impl KeyValue {
         Self {
             key: key.into(),
             value: Some(Variant::Text(value.into()).into()),
+        }
+    }
+
+    /// A name with a whole number.
+    pub fn int(key: impl Into<String>, value: i64) -> Self {
+        Self {
+            key: key.into(),
+            value: Some(Variant::Int(value).into()),
         }
     }
 }
