@@ -334,7 +334,7 @@ impl Plan {
             faults.random_pages = chance.flip();
             faults.odd_header_case = chance.flip();
             faults.status_missing = chance.flip();
-            faults.start_lag_ms = chance.pick(&[0, 30_000]);
+            faults.start_lag_ms = chance.pick(&[0, 30_000, 5 * MINUTE_MS]);
         }
         faults
     }

@@ -27,6 +27,8 @@ pub(super) struct Office {
     /// So many stops fail.
     pub(super) refuse_stops: u32,
     pub(super) page: usize,
+    /// Started subscriptions are not seen yet.
+    pub(super) unsettled: bool,
     /// The service's clock minus the machine's.
     pub(super) skew: i64,
     /// Says its time in a `Date` header.
@@ -49,6 +51,7 @@ impl Office {
             refuse_start: None,
             refuse_stops: 0,
             page: 3,
+            unsettled: false,
             skew: 0,
             dated: true,
             fault_every: 0,
@@ -121,7 +124,7 @@ impl Office {
     }
 
     fn list(&self) -> &'static str {
-        match (self.enabled, self.disabled) {
+        match (self.enabled && !self.unsettled, self.disabled) {
             (_, true) => r#"[{"contentType":"Audit.Exchange","status":"disabled"}]"#,
             (true, _) if self.stops.is_empty() => LISTED,
             (true, _) => r#"[{"contentType":"Audit.Exchange","status":"enabled"}]"#,
@@ -137,7 +140,7 @@ impl Office {
         if self.disabled {
             return Answer::new(400, r#"{"error":{"code":"AF20023","message":"disabled"}}"#);
         }
-        if !self.enabled {
+        if !self.enabled || self.unsettled {
             return Answer::new(400, r#"{"error":{"code":"AF20022","message":"none"}}"#);
         }
         if start < now - 7 * DAY {
