@@ -339,6 +339,11 @@ impl Plan {
         faults
     }
 
+    /// How far back the first listing goes: an hour further than the oldest blob.
+    pub fn lookback_minutes(&self) -> i64 {
+        (self.span_ms + HOUR_MS) / MINUTE_MS
+    }
+
     /// How long everything may take to arrive once nothing goes wrong any more: the longest wait that the product
     /// ever imposes on itself, and the latest blob.
     pub fn patience_ms(&self) -> i64 {
