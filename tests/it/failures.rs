@@ -233,7 +233,7 @@ impl Run {
         })
     }
 
-    /// Runs until every row is as it should be, for three minutes at most, and asks again at the end.
+    /// Runs until every row is as it should be, for four minutes at most, and asks again at the end.
     fn check(mut self) {
         let running = self.start();
         self.begun = Instant::now();
@@ -246,7 +246,7 @@ impl Run {
             if seen.is_some_and(|seen| self.wrong(&seen).is_empty()) {
                 break;
             }
-            if self.begun.elapsed() > Duration::from_mins(3) {
+            if self.begun.elapsed() > Duration::from_mins(4) {
                 break;
             }
         }

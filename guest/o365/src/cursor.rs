@@ -56,9 +56,12 @@ pub struct Subscribed {
     /// `unsubscribe`.
     #[serde(rename = "t", default, skip_serializing_if = "String::is_empty")]
     pub types: String,
-    /// When a start was announced; it is sent right behind, at most once per announcement.
+    /// When a start was announced; it is sent right behind, until the service has taken it.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub announced: Option<Timestamp>,
+    /// When the service took a start; its list may not show that for a while.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
     /// When a start was last announced because somebody had disabled the subscription.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub restarted: Option<Timestamp>,

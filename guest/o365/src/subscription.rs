@@ -2,7 +2,8 @@
 //!
 //! The service refuses a second start within 15 minutes, also over crashes. So a start is
 //! announced in the state by one call, which the host commits, and sent by the next one. An
-//! announcement that is no longer fresh counts as sent.
+//! announcement that is no longer fresh counts as sent. That the service took it is committed as
+//! well, before anything is listed: what lists subscriptions may not show it for a while.
 //!
 //! Stopping is asked for twice: by `unsubscribe: true`, and by not naming a content type. What one
 //! stop could not do is tried again; a listing of a range (`until`) changes nothing.
@@ -41,8 +42,8 @@ const LONGEST_PAUSE_MS: u64 = 5_000;
 pub enum Found {
     /// Content can be listed.
     Enabled,
-    /// A start is announced: commit, and call again at once.
-    Announced,
+    /// A start is announced, or was taken: commit that, and call again at once.
+    Starting,
 }
 
 /// A survey of the tenant's subscriptions.
@@ -160,11 +161,13 @@ pub fn ensure(
         start(world, config, stream)?;
         return Ok(Found::Enabled);
     }
+    let taken = |announced| known.started.is_some_and(|at| at >= announced);
     match known.announced {
-        Some(at) if (at..at + FRESH).contains(&now) => {
+        Some(at) if (at..at + FRESH).contains(&now) && !taken(at) => {
             start(world, config, stream)?;
+            known.started = Some(now);
             enabled(known, config, now);
-            Ok(Found::Enabled)
+            Ok(Found::Starting)
         }
         // It may not be started again yet. Whether content can be listed all the same, the
         // service knows best.
@@ -179,7 +182,7 @@ pub fn ensure(
             }
             known.announced = Some(now);
             known.checked = None;
-            Ok(Found::Announced)
+            Ok(Found::Starting)
         }
     }
 }

@@ -1,7 +1,5 @@
 //! What is refused before it runs: imports that are not granted, components that are none, calls that never end.
 
-use std::time::Duration;
-
 use sluicegate_tests::{Ended, Pipeline};
 
 use crate::{folder, guest, sluicegate};
@@ -88,7 +86,6 @@ pub fn spin_early() {
         "{}",
         ended.text()
     );
-    assert!(ended.took < Duration::from_mins(1));
 }
 
 #[test]
@@ -125,11 +122,6 @@ fn what_is_no_component_is_refused() {
             "plugin `suspect` is not a component that can be loaded",
             "help: ",
         ]);
-        assert!(
-            ended.took < Duration::from_secs(30),
-            "{what}: {:?}",
-            ended.took
-        );
     }
 }
 

@@ -208,7 +208,7 @@ pub struct Faults {
     pub status_missing: bool,
     /// The path's tenant must be the token's (AF20010).
     pub strict_tenant: bool,
-    /// How long a listing answers AF20022 after a successful start.
+    /// How long a listing answers AF20022 after a successful start, and the list of subscriptions leaves it out.
     pub start_lag_ms: i64,
     /// A second start of a type within this time is throttled; 0 for never.
     pub start_gap_ms: i64,

@@ -79,7 +79,7 @@ impl Office {
             self.cue(listed, caller.tenant, kind).map_or(Ok(()), Err)?;
         }
         match (&*request.method, operation) {
-            ("GET", ["subscriptions", "list"]) => Ok(self.subscriptions(caller.tenant)),
+            ("GET", ["subscriptions", "list"]) => Ok(self.subscriptions(now, caller.tenant)),
             ("GET", ["audit" | "Audit", id]) => {
                 Ok(self.fetch(now, request, &caller, &percent_decode(id, false), about))
             }

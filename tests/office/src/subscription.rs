@@ -69,9 +69,13 @@ impl Office {
         Reply::json(200, "")
     }
 
-    pub(crate) fn subscriptions(&self, index: usize) -> Reply {
+    pub(crate) fn subscriptions(&self, now: i64, index: usize) -> Reply {
         let feeds = self.tenants[index].feeds.iter();
-        let known = feeds.filter(|feed| feed.subscription.state != State::Absent);
+        let known = feeds.filter(|feed| match feed.subscription.state {
+            State::Absent => false,
+            State::Disabled => true,
+            State::Enabled => self.is_settled(now, &feed.subscription),
+        });
         let mut list: Vec<_> = known
             .map(|feed| describe(feed.maker.kind, &feed.subscription))
             .collect();
@@ -94,12 +98,16 @@ impl Office {
             .feed(kind)
             .expect("callers have found the feed");
         let subscription = &feed.subscription;
-        let lag_over = now.saturating_sub(subscription.started) >= self.faults.start_lag_ms;
         match subscription.state {
-            State::Enabled if lag_over => Ok(()),
+            State::Enabled if self.is_settled(now, subscription) => Ok(()),
             State::Disabled => Err(refuse(400, "AF20023", "The subscription was disabled.")),
             State::Enabled | State::Absent => Err(refuse(400, "AF20022", NO_SUBSCRIPTION)),
         }
+    }
+
+    /// Whether a subscription that was started can be seen by now.
+    fn is_settled(&self, now: i64, subscription: &Subscription) -> bool {
+        now.saturating_sub(subscription.started) >= self.faults.start_lag_ms
     }
 }
 

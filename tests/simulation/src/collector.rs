@@ -127,7 +127,8 @@ fn source(
     let mut config = serde_json::json!({
         "content_types": types,
         "interval": format!("{}s", plan.interval_s),
-        "window": "1h", "settle": "5m", "relist": ["30m", "2h"], "lookback": "6h",
+        "window": "1h", "settle": "5m", "relist": ["30m", "2h"],
+        "lookback": format!("{}m", plan.lookback_minutes()),
         "tenant": { "id": &*id, "directory_id": directory, "resource_url": resource },
     });
     if let Some(mutant) = plan.mutant {

@@ -334,9 +334,14 @@ impl Plan {
             faults.random_pages = chance.flip();
             faults.odd_header_case = chance.flip();
             faults.status_missing = chance.flip();
-            faults.start_lag_ms = chance.pick(&[0, 30_000]);
+            faults.start_lag_ms = chance.pick(&[0, 30_000, 5 * MINUTE_MS]);
         }
         faults
+    }
+
+    /// How far back the first listing goes: an hour further than the oldest blob.
+    pub fn lookback_minutes(&self) -> i64 {
+        (self.span_ms + HOUR_MS) / MINUTE_MS
     }
 
     /// How long everything may take to arrive once nothing goes wrong any more: the longest wait that the product

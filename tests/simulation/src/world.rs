@@ -129,7 +129,7 @@ impl World {
             clock.clone(),
             coverage.clone(),
         );
-        let witness = Witness::new(&office);
+        let witness = Witness::new(&office, &plan);
         if plan.tenants > 1 {
             coverage.mark(Point::TwoTenants);
         }

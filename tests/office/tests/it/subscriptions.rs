@@ -78,8 +78,12 @@ fn a_new_subscription_is_not_found_for_a_while() {
     let mut client = Client::new(Office::builder(2).faults(faults));
     start(&mut client, EXCHANGE);
     assert_eq!(code(listing(&mut client, EXCHANGE)), "AF20022");
+    let list = client.api("GET", "subscriptions/list", "");
+    assert_eq!(list.content.into_bytes(), "[]");
     client.now += 30_000;
     assert_eq!(listing(&mut client, EXCHANGE).status, 200);
+    let list = client.api("GET", "subscriptions/list", "");
+    assert_ne!(list.content.into_bytes(), "[]");
 }
 
 #[test]

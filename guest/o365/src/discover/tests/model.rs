@@ -27,6 +27,8 @@ pub(super) struct Office {
     /// So many stops fail.
     pub(super) refuse_stops: u32,
     pub(super) page: usize,
+    /// Before it the service does not show its subscriptions.
+    pub(super) settled: Timestamp,
     /// The service's clock minus the machine's.
     pub(super) skew: i64,
     /// Says its time in a `Date` header.
@@ -49,6 +51,7 @@ impl Office {
             refuse_start: None,
             refuse_stops: 0,
             page: 3,
+            settled: 0,
             skew: 0,
             dated: true,
             fault_every: 0,
@@ -87,7 +90,7 @@ impl Office {
             };
         }
         let answer = if request.url.path.contains("/subscriptions/list") {
-            Answer::new(200, self.list())
+            Answer::new(200, self.list(now))
         } else if request.url.path.contains("/subscriptions/start") {
             assert_eq!(request.method, Method::Post);
             self.starts.push(now);
@@ -120,8 +123,8 @@ impl Office {
         ))
     }
 
-    fn list(&self) -> &'static str {
-        match (self.enabled, self.disabled) {
+    fn list(&self, now: Timestamp) -> &'static str {
+        match (self.enabled && now >= self.settled, self.disabled) {
             (_, true) => r#"[{"contentType":"Audit.Exchange","status":"disabled"}]"#,
             (true, _) if self.stops.is_empty() => LISTED,
             (true, _) => r#"[{"contentType":"Audit.Exchange","status":"enabled"}]"#,
@@ -137,7 +140,7 @@ impl Office {
         if self.disabled {
             return Answer::new(400, r#"{"error":{"code":"AF20023","message":"disabled"}}"#);
         }
-        if !self.enabled {
+        if !self.enabled || now < self.settled {
             return Answer::new(400, r#"{"error":{"code":"AF20022","message":"none"}}"#);
         }
         if start < now - 7 * DAY {

@@ -53,6 +53,22 @@ fn a_start_without_effect_is_not_repeated_for_fifteen_minutes() {
 }
 
 #[test]
+fn a_start_that_the_service_took_and_does_not_show_yet_is_not_repeated() {
+    let mut office = Office::new();
+    (office.enabled, office.settled) = (false, i64::MAX);
+    office.blob(NOW - HOUR, 0);
+    let mut run = Run::new("");
+    for _ in 0..30 {
+        let _ = run.discover(&mut office, false);
+        run.pass(10_000);
+    }
+    assert_eq!(office.starts.len(), 1, "{:?}", office.starts);
+    office.settled = NOW;
+    run.settle(&mut office);
+    assert_eq!((run.found.len(), office.starts.len()), (1, 1));
+}
+
+#[test]
 fn a_subscription_that_vanishes_comes_back() {
     let mut office = Office::new();
     let mut run = Run::new("");
