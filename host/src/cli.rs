@@ -38,6 +38,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::capability::http::note_start;
 use crate::error::{Error, Kind};
+use crate::pipeline::Runtime;
+use crate::sandbox::compiler::{Compiler, child};
 use crate::secret::Redactor;
 
 /// Runs sandboxed log plugins: fetches, maps and delivers every event, and loses none.
@@ -113,6 +115,9 @@ enum Command {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     note_start();
+    if let Some(arguments) = child::asked() {
+        return child::main(arguments);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -176,6 +181,13 @@ pub fn main() -> ExitCode {
         Ok(code) => ExitCode::from(code),
         Err(errors) => fail(&errors),
     }
+}
+
+/// The runtime of the command: plugins are compiled by this program, in a process of their own.
+fn runtime(redactor: Arc<Redactor>) -> Result<Runtime, Error> {
+    let mut runtime = Runtime::new(redactor)?;
+    runtime.sandbox = runtime.sandbox.compiled_by(Compiler::this_program());
+    Ok(runtime)
 }
 
 /// Prints to standard output. Whoever has read enough may close it: `sluicegate man | head`.

@@ -1,10 +1,11 @@
 //! A component as a source and as a stage: load it, check what it asks for, call it.
 //!
-//! A component's bytes are read once, hashed, and compiled from memory. Machine code is cached under a name made of
-//! that hash and everything the compiler depends on; nothing but our own cache is ever loaded as code.
+//! A component's bytes are read once, hashed, and compiled from memory. Machine code is kept under a name made of
+//! that hash and everything the compiler depends on; nothing but what our own compiler made is ever loaded as code.
 
 mod cache;
 mod call;
+mod compiled;
 mod found;
 mod shape;
 mod transform;
@@ -31,7 +32,7 @@ use crate::sandbox::{Call, Limits, Sandbox};
 pub static O365: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/o365.wasm"));
 
 /// Largest component that is loaded.
-const COMPONENT_BYTES: u64 = 32 << 20;
+pub(crate) const COMPONENT_BYTES: u64 = 32 << 20;
 
 /// Longest name and version that a plugin gives itself, after escaping.
 const NAME_BYTES: usize = 128;
@@ -141,17 +142,9 @@ impl Plugin {
         bytes: &[u8],
     ) -> Result<(Component, Self), Error> {
         let digest = hex(&Sha256::digest(bytes));
-        let (engine, key, owned) = (sandbox.engine().clone(), digest.clone(), bytes.to_vec());
-        let compiled = tokio::task::spawn_blocking(move || cache::compile(&engine, &key, &owned));
-        let component = compiled
-            .await
-            .map_err(|error| Error::internal(format!("the compiler panicked: {error}")))?
-            .map_err(|reason| {
-                Error::config(format!(
-                    "plugin `{name}` is not a component that can be loaded: {reason}"
-                ))
-                .help("build it as a component (wasm32-unknown-unknown, then encoded; or wasip2)")
-            })?;
+        // On the heap: what is kept while it compiles is large, and everybody who loads a plugin would carry it.
+        let compiled = Box::pin(compiled::component(sandbox, name, &digest, bytes));
+        let component = compiled.await?;
         let plugin = Self {
             name: name.to_owned(),
             digest,

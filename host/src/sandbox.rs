@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use compiler::{CompileLimits, Compiler, Failure};
 use cpu::{TICK, Tick, Turns};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
@@ -26,12 +27,16 @@ use crate::capability::state::StagedState;
 use crate::error::Error;
 use crate::metrics;
 
+pub mod compiler;
 mod cpu;
 
 pub use cpu::CpuBudget;
 
 /// Instances alive at once in one process. Only calls hold one, so a thousand idle tenants need none.
 const INSTANCES: u32 = 512;
+
+/// Components compiled at once: each may take [`CompileLimits::memory_bytes`], and the next one may be the same one.
+const COMPILERS: usize = 1;
 
 /// Core instances that one component may consist of; ours has four.
 const CORE_INSTANCES: u32 = 16;
@@ -106,6 +111,16 @@ pub struct Sandbox {
     engine: Engine,
     slots: Arc<Semaphore>,
     turns: Turns,
+    compiling: Arc<Compiling>,
+}
+
+/// How components are compiled.
+#[derive(Clone)]
+struct Compiling {
+    by: Compiler,
+    within: CompileLimits,
+    /// Whose turn it is.
+    turns: Arc<Semaphore>,
 }
 
 impl Sandbox {
@@ -141,7 +156,37 @@ impl Sandbox {
             engine,
             slots: Arc::new(Semaphore::new(INSTANCES as usize)),
             turns: Turns::new(),
+            compiling: Arc::new(Compiling {
+                by: Compiler::InProcess,
+                within: CompileLimits::default(),
+                turns: Arc::new(Semaphore::new(COMPILERS)),
+            }),
         })
+    }
+
+    /// Has components compiled elsewhere than in this process.
+    #[must_use]
+    pub fn compiled_by(mut self, compiler: Compiler) -> Self {
+        Arc::make_mut(&mut self.compiling).by = compiler;
+        self
+    }
+
+    /// The same sandbox with other limits of compiling; turns are shared.
+    #[must_use]
+    pub fn compiling_within(mut self, limits: CompileLimits) -> Self {
+        Arc::make_mut(&mut self.compiling).within = limits;
+        self
+    }
+
+    /// Waits for a turn to compile.
+    pub(crate) async fn compile_turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.compiling.turns.acquire().await.ok()
+    }
+
+    /// Makes machine code of a component; for whoever has a turn.
+    pub(crate) async fn compile(&self, bytes: Arc<[u8]>) -> Result<Vec<u8>, Failure> {
+        let Compiling { by, within, .. } = &*self.compiling;
+        by.compile(&self.engine, bytes, *within).await
     }
 
     /// The engine that components are compiled for.
@@ -200,6 +245,13 @@ fn config() -> Config {
         .max_tables_per_component(CORE_INSTANCES)
         .max_memory_size(MEMORY_CEILING_BYTES)
         .table_elements(20_000);
+    let mut config = compiling();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+/// What machine code depends on; that of a compiler fits every engine of ours.
+fn compiling() -> Config {
     let mut config = Config::new();
     config
         .wasm_component_model(true)
@@ -208,8 +260,7 @@ fn config() -> Config {
         .cranelift_nan_canonicalization(false)
         .wasm_relaxed_simd(false)
         .max_wasm_stack(WASM_STACK_BYTES)
-        .async_stack_size(FIBER_STACK_BYTES)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        .async_stack_size(FIBER_STACK_BYTES);
     config
 }
 

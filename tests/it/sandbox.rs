@@ -6,6 +6,8 @@
 
 mod by_hand;
 mod bytes;
+mod cache;
+mod compile;
 mod faults;
 mod load;
 mod server;

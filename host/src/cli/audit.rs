@@ -24,7 +24,7 @@ use crate::error::{Error, Kind};
 use crate::event::StreamKey;
 use crate::ledger::sqlite::view::{DayCount, LedgerView};
 use crate::ledger::{DAY_MS, Loss};
-use crate::pipeline::{Prepared, Runtime, prepare};
+use crate::pipeline::{Prepared, prepare};
 use crate::plugin::PluginSource;
 use crate::secret::Redactor;
 use crate::source::{Source as _, Stream};
@@ -105,7 +105,7 @@ impl Audit {
     pub async fn run(self, redactor: Arc<Redactor>) -> Done {
         let wrong = |error: Error| vec![error];
         let mut config = Config::load(&self.file)?;
-        let runtime = Runtime::new(redactor).map_err(wrong)?;
+        let runtime = super::runtime(redactor).map_err(wrong)?;
         let now_ms = runtime.clock.now_ms();
         let range = TimeRange::new(self.since, self.until, now_ms).map_err(wrong)?;
         let range = range.kept(now_ms).map_err(wrong)?;

@@ -17,7 +17,7 @@ use super::run::{finish, run_all, stop_on_signal};
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Auth, Config, Credential, Tenant};
 use crate::error::Error;
-use crate::pipeline::{Runtime, prepare};
+use crate::pipeline::prepare;
 use crate::secret::{Redactor, SecretOrigin};
 
 /// The pipeline that is run.
@@ -59,7 +59,7 @@ impl Demo {
         let folder = folder().map_err(wrong)?;
         let mut config = Config::parse(Path::new("pipelines/demo.yaml"), PIPELINE, Some(&folder))?;
         config.source.tenants = self.tenants(&config, &server, &folder).map_err(wrong)?;
-        let runtime = Runtime::new(redactor).map_err(wrong)?;
+        let runtime = super::runtime(redactor).map_err(wrong)?;
         let prepared = prepare(config, &runtime).await?;
         let stop = stop_on_signal().map_err(wrong)?;
         let reports = run_all(vec![prepared], !self.keep_running, &stop).await?;

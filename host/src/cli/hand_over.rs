@@ -22,7 +22,7 @@ use crate::error::{Error, Kind};
 use crate::event::StreamKey;
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Commit, Ledger as _, hand_over};
-use crate::pipeline::{Prepared, Runtime, prepare};
+use crate::pipeline::{Prepared, prepare};
 use crate::secret::Redactor;
 use crate::source::Source as _;
 
@@ -89,7 +89,7 @@ impl HandOver {
         let wrong = |error: Error| vec![error];
         let config = Config::load(&self.file)?;
         let positions = self.from.positions().map_err(wrong)?;
-        let runtime = Runtime::new(redactor).map_err(wrong)?;
+        let runtime = super::runtime(redactor).map_err(wrong)?;
         if !time_range::is_known(&config, &runtime)
             .await
             .map_err(wrong)?

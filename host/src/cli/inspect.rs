@@ -10,7 +10,6 @@ use super::Done;
 use crate::capability::Grants;
 use crate::capability::log::escape;
 use crate::error::Error;
-use crate::pipeline::Runtime;
 use crate::plugin::{self, Plugin};
 use crate::secret::Redactor;
 
@@ -31,7 +30,7 @@ pub(super) struct Inspect {
 impl Inspect {
     pub async fn run(self, redactor: Arc<Redactor>) -> Done {
         let wrong = |error: Error| vec![error];
-        let runtime = Runtime::new(redactor).map_err(wrong)?;
+        let runtime = super::runtime(redactor).map_err(wrong)?;
         let bytes = plugin::read(&self.plugin, Path::new("")).map_err(wrong)?;
         let sandbox = &runtime.sandbox;
         let plugin = Plugin::look(sandbox, &self.plugin, &bytes)

@@ -37,7 +37,7 @@ type Row = (String, String);
 impl List {
     pub async fn run(self, redactor: Arc<Redactor>) -> Done {
         let wrong = |error: Error| vec![error];
-        let runtime = Runtime::new(redactor).map_err(wrong)?;
+        let runtime = super::runtime(redactor).map_err(wrong)?;
         let mut plugins = Vec::new();
         for name in BUILT_IN {
             plugins.push(plugin(name, &runtime).await.map_err(wrong)?);

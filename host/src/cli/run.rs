@@ -41,7 +41,7 @@ pub(super) struct Run {
 
 impl Run {
     pub async fn run(self, redactor: Arc<Redactor>) -> Done {
-        let runtime = Runtime::new(redactor).map_err(|error| vec![error])?;
+        let runtime = super::runtime(redactor).map_err(|error| vec![error])?;
         let prepared = prepare_with(&self.files, &runtime, &self.backfill).await?;
         let api = listen::agree(&prepared)?;
         let stop = stop_on_signal().map_err(|error| vec![error])?;

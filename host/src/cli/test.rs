@@ -37,7 +37,7 @@ struct Sums {
 
 impl Test {
     pub async fn run(self, redactor: Arc<Redactor>) -> Done {
-        let runtime = Runtime::new(redactor).map_err(|error| vec![error])?;
+        let runtime = super::runtime(redactor).map_err(|error| vec![error])?;
         let mut sums = Sums::default();
         let mut errors = Vec::new();
         for path in &self.paths {

@@ -82,7 +82,7 @@ enum Piece {
 impl Transform {
     pub async fn run(self, redactor: Arc<Redactor>) -> Done {
         let wrong = |error: Error| vec![error];
-        let runtime = Runtime::new(redactor).map_err(wrong)?;
+        let runtime = super::runtime(redactor).map_err(wrong)?;
         let mapper = Arc::new(self.mapper(&runtime).await.map_err(wrong)?);
         let rejected = match &self.rejected {
             None => None,

@@ -27,7 +27,7 @@ pub(super) struct Validate {
 
 impl Validate {
     pub async fn run(self, redactor: Arc<Redactor>) -> Done {
-        let runtime = Runtime::new(redactor).map_err(|error| vec![error])?;
+        let runtime = super::runtime(redactor).map_err(|error| vec![error])?;
         let warnings = if self.no_environment {
             self.without_environment(&runtime).await?
         } else {

@@ -25,7 +25,8 @@ pub const BUILT_IN: &[&str] = &["o365"];
 #[schemars(rename = "source")]
 pub struct SourceSection {
     /// The plugin: `o365`, which is built in, or the path of a component (`./my.wasm`), seen from
-    /// the pipeline's folder.
+    /// the pipeline's folder. It is compiled in a process of its own, with at most 512 MiB of memory,
+    /// 30 s of computing and 5 minutes in all, and kept in `$XDG_CACHE_HOME/sluicegate`.
     #[schemars(extend("examples" = ["o365", "./my.wasm"]))]
     pub plugin: String,
     /// The plugin's own settings; `sluicegate inspect PLUGIN` shows what it knows. Never put a

@@ -1,92 +1,194 @@
 //! Compiled machine code, kept between starts.
 //!
-//! Loading machine code is running it, so only files in a folder that belongs to us alone are loaded, under names that
-//! nobody else can make: the hash of the component and of everything the compiler depends on. Anything odd about
-//! the folder or a file means compiling again, never failing.
+//! Loading machine code is running it. So an entry is loaded only when its seal is right: a keyed hash over its name
+//! (the component's own hash, and everything that the compiler depends on) and its bytes, with a key that only this
+//! user can read. What is checked is what is loaded: the bytes are read once. Anything odd about the folder, the key
+//! or an entry means compiling again, never failing; what somebody else may have done is said aloud.
 
-use std::fs;
+mod seal;
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
 use std::hash::{Hash as _, Hasher as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-/// Compiles a component, or loads what an earlier start compiled.
-pub(super) fn compile(engine: &Engine, digest: &str, bytes: &[u8]) -> Result<Component, String> {
-    super::shape::check(bytes)?;
-    let path = folder().map(|folder| folder.join(file_name(engine, digest)));
-    if let Some(component) = path.as_deref().and_then(|path| load(engine, path)) {
-        return Ok(component);
+use crate::sandbox::compiler::CODE_BYTES;
+use seal::Seal;
+
+/// How the names of entries end; what older versions left under another name is not looked at.
+const SUFFIX: &str = "sealed";
+
+/// The folder that compiled code is kept in.
+pub(super) struct Cache {
+    folder: PathBuf,
+    seal: Seal,
+}
+
+impl Cache {
+    /// This user's cache, if there can be one that nobody else writes to.
+    pub fn open() -> Option<Self> {
+        let base = match std::env::var_os("XDG_CACHE_HOME") {
+            Some(base) => PathBuf::from(base),
+            None => PathBuf::from(std::env::var_os("HOME")?).join(".cache"),
+        };
+        Self::within(&base.join("sluicegate"))
+            .inspect_err(|why| tracing::debug!(%why, "compiled plugins are not kept"))
+            .ok()
     }
-    let component = Component::from_binary(engine, bytes).map_err(|error| format!("{error:#}"))?;
-    if let Some(path) = path
-        && let Err(error) = store(&component, &path)
-    {
-        tracing::debug!(%error, path = %path.display(), "cannot cache compiled code");
+
+    fn within(folder: &Path) -> Result<Self, Doubt> {
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder);
+        made.map_err(|error| Doubt::new(folder, format!("cannot be made: {error}")))?;
+        let found = fs::symlink_metadata(folder)
+            .map_err(|error| Doubt::new(folder, format!("cannot be looked at: {error}")))?;
+        if !found.is_dir() || !ours(&found) {
+            return Err(Doubt::new(folder, "is not a folder of this user alone"));
+        }
+        let seal = Seal::of(folder)?;
+        let folder = folder.to_owned();
+        Ok(Self { folder, seal })
     }
-    Ok(component)
-}
 
-fn file_name(engine: &Engine, digest: &str) -> String {
-    let mut hasher = std::hash::DefaultHasher::new();
-    engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("{digest}-{:016x}.cwasm", hasher.finish())
-}
-
-/// The cache folder, if there can be one that is ours alone.
-fn folder() -> Option<PathBuf> {
-    let base = match std::env::var_os("XDG_CACHE_HOME") {
-        Some(base) => PathBuf::from(base),
-        None => PathBuf::from(std::env::var_os("HOME")?).join(".cache"),
-    };
-    let folder = base.join("sluicegate");
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .ok()?;
-    ours(&folder).then_some(folder)
-}
-
-/// Whether a path belongs to this process's user and nobody else can write to it.
-fn ours(path: &Path) -> bool {
-    // The owner of our own process's entry is the effective user; no need for unsafe calls.
-    let Ok(process) = fs::metadata("/proc/self") else {
-        return false;
-    };
-    fs::symlink_metadata(path).is_ok_and(|found| {
-        !found.file_type().is_symlink() && found.uid() == process.uid() && found.mode() & 0o022 == 0
-    })
-}
-
-fn load(engine: &Engine, path: &Path) -> Option<Component> {
-    if !ours(path) {
-        return None;
+    /// The compiled code of a component, if it was kept and is as it was written.
+    pub fn load(&self, engine: &Engine, plugin: &str, digest: &str) -> Option<Component> {
+        let name = entry(engine, digest);
+        let path = self.folder.join(&name);
+        match self.try_load(engine, &name, &path) {
+            Ok(found) => found,
+            Err(doubt) => {
+                doubt.alarm();
+                tracing::warn!(%plugin, "plugin `{plugin}` is compiled again");
+                // Nobody is to stumble over it twice; where that fails, the next start says so again.
+                let _ = fs::remove_file(&path);
+                None
+            }
+        }
     }
-    // SAFETY: the file stands in a folder and under a name that only this user can write (`ours`), and was
-    // written by `store` below, whole or not at all.
+
+    fn try_load(
+        &self,
+        engine: &Engine,
+        name: &str,
+        path: &Path,
+    ) -> Result<Option<Component>, Doubt> {
+        let Some(sealed) = read_ours(path, CODE_BYTES + seal::BYTES as u64)? else {
+            return Ok(None);
+        };
+        let Some(code) = self.seal.open(name, &sealed) else {
+            let why = "was changed after it was written, or sealed with another key";
+            return Err(Doubt::new(path, why));
+        };
+        machine_code(engine, code)
+            .map(Some)
+            .map_err(|error| Doubt::new(path, format!("does not load: {error:#}")))
+    }
+
+    /// Keeps compiled code for the next start.
+    pub fn store(&self, engine: &Engine, digest: &str, code: &[u8]) {
+        let name = entry(engine, digest);
+        if let Err(error) = self.try_store(&name, code) {
+            let path = self.folder.join(name);
+            tracing::debug!(%error, path = %path.display(), "cannot keep compiled code");
+        }
+    }
+
+    fn try_store(&self, name: &str, code: &[u8]) -> io::Result<()> {
+        let seal = self.seal.make(name, code);
+        let mut beside = tempfile::NamedTempFile::new_in(&self.folder)?;
+        beside.write_all(code)?;
+        beside.write_all(&seal)?;
+        beside.as_file().sync_all()?;
+        // Beside and renamed, so that a crash leaves no half file under the name.
+        beside.persist(self.folder.join(name))?;
+        Ok(())
+    }
+}
+
+/// The code as a component of this engine. It has to be what the compiler made: no check sees through it.
+pub(super) fn machine_code(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: the bytes come from our own compiler just now, or from an entry whose seal only this user can make.
     #[allow(
         unsafe_code,
         reason = "loading machine code cannot be checked by the compiler"
     )]
-    let loaded = unsafe { Component::deserialize_file(engine, path) };
-    loaded
-        .inspect_err(|error| tracing::debug!(%error, "compiled code does not load; compiling"))
-        .ok()
+    unsafe {
+        Component::deserialize(engine, code)
+    }
 }
 
-/// Writes beside and renames, so that a crash leaves no half file under the name.
-fn store(component: &Component, path: &Path) -> std::io::Result<()> {
-    let code = component.serialize().map_err(std::io::Error::other)?;
-    let beside = path.with_extension(format!("{}.tmp", std::process::id()));
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&beside)?;
-    std::io::Write::write_all(&mut file, &code)?;
-    file.sync_all()?;
-    fs::rename(&beside, path)
+fn entry(engine: &Engine, digest: &str) -> String {
+    let mut hasher = std::hash::DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{digest}-{:016x}.{SUFFIX}", hasher.finish())
 }
+
+/// Whether something belongs to this process's user and nobody else can write to it.
+fn ours(found: &fs::Metadata) -> bool {
+    found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0
+}
+
+/// The bytes of a file of ours, read once; none where there is no such file.
+fn read_ours(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Doubt> {
+    let cannot = |error: io::Error| Doubt::new(path, format!("cannot be read: {error}"));
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path);
+    let file: File = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(cannot)?,
+    };
+    let found = file.metadata().map_err(cannot)?;
+    if !found.is_file() || !ours(&found) {
+        return Err(Doubt::new(path, "is not a file of this user alone"));
+    }
+    let length = usize::try_from(found.len().min(most)).unwrap_or(0);
+    let mut bytes = Vec::with_capacity(length + 1);
+    file.take(most + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
+    if bytes.len() as u64 > most {
+        return Err(Doubt::new(path, format!("has more than {most} bytes")));
+    }
+    Ok(Some(bytes))
+}
+
+/// Why something in the cache is not used.
+#[derive(Debug)]
+struct Doubt {
+    path: PathBuf,
+    why: String,
+}
+
+impl Doubt {
+    fn new(path: &Path, why: impl Into<String>) -> Self {
+        let (path, why) = (path.to_owned(), why.into());
+        Self { path, why }
+    }
+
+    fn alarm(&self) {
+        tracing::warn!(alarm = "code_cache", "{self}, so it is not used");
+    }
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, why } = self;
+        write!(
+            formatter,
+            "`{}` in the cache of compiled plugins {why}",
+            path.display()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;

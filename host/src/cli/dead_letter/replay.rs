@@ -14,7 +14,6 @@ use crate::config::Config;
 use crate::dead_letter::letter::Letter;
 use crate::error::Kind;
 use crate::line::replay::Fate;
-use crate::pipeline::Runtime;
 use crate::pipeline::replay::{Options, Outcome, Replayer, Target};
 use crate::secret::Redactor;
 
@@ -58,7 +57,7 @@ struct Sums {
 
 impl Replay {
     pub async fn run(self, redactor: Arc<Redactor>) -> Done {
-        let runtime = Runtime::new(redactor).map_err(|error| vec![error])?;
+        let runtime = crate::cli::runtime(redactor).map_err(|error| vec![error])?;
         let options = Options {
             through_stages: self.through_stages,
             sink: self.sink.clone(),
