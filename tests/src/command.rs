@@ -40,7 +40,7 @@ pub struct Ended {
 
 /// A command under way.
 pub struct Running {
-    child: Child,
+    child: Leashed,
     stdout: Collected,
     stderr: Collected,
     /// Says nothing; breaks when standard error is closed, which is when the process has ended.
@@ -137,7 +137,7 @@ impl Sluicegate {
         let stdout = collect(child.stdout.take(), None);
         let stderr = collect(child.stderr.take(), Some(alive));
         Running {
-            child,
+            child: Leashed(child),
             stdout,
             stderr,
             ended,
@@ -152,6 +152,16 @@ impl Sluicegate {
     /// When it takes too long.
     pub fn run(self) -> Ended {
         self.start().end()
+    }
+}
+
+/// A process that does not outlive the test that started it, however that ends.
+struct Leashed(Child);
+
+impl Drop for Leashed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
@@ -240,13 +250,13 @@ impl Running {
 
     /// How many files and connections it has open; 0 when it has ended, or on a system without `/proc`.
     pub fn open_files(&self) -> usize {
-        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        let open = std::fs::read_dir(format!("/proc/{}/fd", self.child.0.id()));
         open.map_or(0, Iterator::count)
     }
 
     /// Bytes of memory that it has now; 0 when it has ended, or on a system without `/proc`.
     pub fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.0.id()));
         let status = status.unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
@@ -258,7 +268,7 @@ impl Running {
     /// # Panics
     /// When there is no `kill` command.
     pub fn signal(&self, name: &str) {
-        let id = self.child.id().to_string();
+        let id = self.child.0.id().to_string();
         let sent = Command::new("kill")
             .args(["-s", name, &id])
             .stderr(Stdio::null())
@@ -272,7 +282,7 @@ impl Running {
     /// # Panics
     /// When it cannot be killed.
     pub fn kill(mut self) -> Ended {
-        self.child.kill().expect("our own child can be killed");
+        self.child.0.kill().expect("our own child can be killed");
         self.end()
     }
 
@@ -285,9 +295,13 @@ impl Running {
         let hangs = !self.ends_within(left);
         if hangs {
             // Its output says where it hangs, so it is killed before the test fails.
-            let _ = self.child.kill();
+            let _ = self.child.0.kill();
         }
-        let status = self.child.wait().expect("our own child can be waited for");
+        let status = self
+            .child
+            .0
+            .wait()
+            .expect("our own child can be waited for");
         let took = self.started.elapsed();
         let (stdout, stderr) = (self.stdout.end(), self.stderr.end());
         let stderr = String::from_utf8_lossy(&stderr).into_owned();

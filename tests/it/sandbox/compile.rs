@@ -168,7 +168,8 @@ fn a_pipeline_that_is_to_take_such_a_component_goes_on_without_it() {
         office.judge(&delivered()).missing == 0
     });
     running.signal("TERM");
-    running.end().expect(0);
+    let ended = running.end().expect(0);
+    ended.says(&["alarm=\"config\""]);
     let verdict = office.judge(&delivered());
     assert!(verdict.owed == 400 && verdict.is_clean(), "{verdict:?}");
 }
