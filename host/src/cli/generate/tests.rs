@@ -47,7 +47,7 @@ sinks:
     assert!(text.contains(wanted), "{text}");
 }
 
-/// Each combination of a source with up to two stages and up to two sinks is a checked config.
+/// Each combination of a source, up to two stages and up to two sinks is a checked config; two of both say nothing more.
 #[test]
 fn every_combination_is_a_pipeline() {
     let path = std::path::Path::new("a.yaml");
@@ -56,6 +56,9 @@ fn every_combination_is_a_pipeline() {
     for (source, _) in SOURCES {
         for stages in lists(&stages, true) {
             for sinks in lists(&sinks, false).iter().skip(1) {
+                if stages.contains(',') && sinks.contains(',') {
+                    continue;
+                }
                 let parts = format!("{source}/{stages}/{sinks}");
                 let text = pipeline(&parts).unwrap();
                 let config = Config::parse(path, &text, None);
