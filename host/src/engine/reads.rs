@@ -14,7 +14,7 @@ use super::storm::Storm;
 use super::{Gate, ONCE_FAILURES, ONCE_PATIENCE, Shared};
 use crate::clock::millis;
 use crate::event::{Batch, Event, Part, StreamKey};
-use crate::ledger::{Loss, Setback, SplitKey, Taken};
+use crate::ledger::{Loss, Setback, SplitKey, StreamStatus, Taken};
 use crate::line::Line;
 use crate::line::reading::Reading;
 use crate::metrics::streams::{ErrorType, StreamCounts};
@@ -32,6 +32,9 @@ const URGENT_MS: i64 = 12 * 60 * 60 * 1_000;
 
 /// How often a stream without work looks again, in case a wake-up was for work that is not due yet.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// The same for one that has nothing it could be woken for: what is found, and what people do, is told.
+const LOOK_AT_NOTHING: Duration = Duration::from_mins(5);
 
 /// The ids of splits on their way between `reading` and whatever becomes of them.
 type Unsettled = Mutex<BTreeSet<String>>;
@@ -138,7 +141,15 @@ impl Reads {
         let engine = &self.shared.engine;
         // Whether all is listed is asked before the ledger is: what is found later is then not missed.
         let listed = *self.listed.borrow();
-        let status = engine.ledger.status(&self.key).await.unwrap_or_default();
+        let asked = engine.ledger.status(&self.key).await;
+        let nothing =
+            |status: &StreamStatus| status.discovered + status.reading + status.quarantined == 0;
+        let look_again = if asked.as_ref().is_ok_and(nothing) {
+            LOOK_AT_NOTHING
+        } else {
+            LOOK_AGAIN
+        };
+        let status = asked.unwrap_or_default();
         let idle = self.running.is_empty();
         if engine.once && listed && idle && status.discovered == 0 {
             if status.quarantined > 0 {
@@ -158,9 +169,9 @@ impl Reads {
             self.shared.incomplete(sentence);
             return false;
         }
-        let due = status.next_due_ms.map_or(LOOK_AGAIN, |due| {
+        let due = status.next_due_ms.map_or(look_again, |due| {
             let wait = due.saturating_sub(engine.clock.now_ms());
-            Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(LOOK_AGAIN)
+            Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(look_again)
         });
         if status.discovered > 0 && due.is_zero() {
             return true;

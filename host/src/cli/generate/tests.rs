@@ -47,7 +47,8 @@ sinks:
     assert!(text.contains(wanted), "{text}");
 }
 
-/// Each combination of a source, up to two stages and up to two sinks is a checked config; two of both say nothing more.
+/// Each combination of a source, up to two stages and up to two sinks is a checked config; but two of both say nothing
+/// more.
 #[test]
 fn every_combination_is_a_pipeline() {
     let path = std::path::Path::new("a.yaml");

@@ -26,12 +26,9 @@ pub(super) fn state(
 
 /// A committed position.
 pub(super) fn position(db: &Connection, name: &str) -> rusqlite::Result<Option<u64>> {
-    db.query_row(
-        "SELECT value FROM position WHERE name = ?1",
-        [name],
-        |row| row.get(0).map(i64::cast_unsigned),
-    )
-    .optional()
+    db.prepare_cached("SELECT value FROM position WHERE name = ?1")?
+        .query_row([name], |row| row.get(0).map(i64::cast_unsigned))
+        .optional()
 }
 
 /// How a stream stands.
@@ -42,13 +39,13 @@ pub(super) fn status(db: &Connection, key: &StreamKey) -> rusqlite::Result<Strea
     let Some(stream) = find_stream(db, key)? else {
         return Ok(StreamStatus::default());
     };
-    let mut status = db.query_row(
-        "SELECT watermark_ms, read, delivered, duplicates, dropped, dead_lettered,
-         (SELECT count(*) FROM loss WHERE loss.stream = ?1),
-         listed_ms, trouble_kind, trouble, trouble_since_ms FROM stream WHERE id = ?1",
-        [stream],
-        progress,
-    )?;
+    let mut status = db
+        .prepare_cached(
+            "SELECT watermark_ms, read, delivered, duplicates, dropped, dead_lettered,
+             (SELECT count(*) FROM loss WHERE loss.stream = ?1),
+             listed_ms, trouble_kind, trouble, trouble_since_ms FROM stream WHERE id = ?1",
+        )?
+        .query_row([stream], progress)?;
     let mut phases =
         db.prepare_cached("SELECT phase, count(*) FROM split WHERE stream = ?1 GROUP BY phase")?;
     let mut rows = phases.query([stream])?;
@@ -61,20 +58,21 @@ pub(super) fn status(db: &Connection, key: &StreamKey) -> rusqlite::Result<Strea
             _ => {}
         }
     }
-    status.quarantined = db.query_row(
-        "SELECT count(*) FROM split WHERE stream = ?1 AND quarantined = 1 AND phase <> 'reading'",
-        [stream],
-        |row| count(row, 0),
-    )?;
+    status.quarantined = db
+        .prepare_cached(
+            "SELECT count(*) FROM split
+             WHERE stream = ?1 AND quarantined = 1 AND phase <> 'reading'",
+        )?
+        .query_row([stream], |row| count(row, 0))?;
     status.discovered = status.discovered.saturating_sub(status.quarantined);
     let least = |column: &str| least(db, stream, column);
     status.oldest_undelivered_ms = least("created_ms")?;
     status.next_expiry_ms = least("expires_ms")?;
-    status.next_due_ms = db.query_row(
-        "SELECT min(not_before_ms) FROM split WHERE stream = ?1 AND phase = 'waiting'",
-        [stream],
-        |row| row.get(0),
-    )?;
+    status.next_due_ms = db
+        .prepare_cached(
+            "SELECT min(not_before_ms) FROM split WHERE stream = ?1 AND phase = 'waiting'",
+        )?
+        .query_row([stream], |row| row.get(0))?;
     Ok(status)
 }
 
