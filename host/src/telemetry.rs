@@ -191,7 +191,7 @@ impl Exporter {
                     resource_metrics: vec![ResourceMetrics {
                         resource: Some(resource.clone()),
                         scope_metrics: vec![ScopeMetrics {
-                            scope: Some(scope()),
+                            scope: Some(Scope::ours()),
                             metrics: families,
                         }],
                     }],
@@ -216,7 +216,7 @@ impl Exporter {
             resource_spans: vec![ResourceSpans {
                 resource: Some(self.resource()),
                 scope_spans: vec![ScopeSpans {
-                    scope: Some(scope()),
+                    scope: Some(Scope::ours()),
                     spans: self.spans.clone(),
                 }],
             }],
@@ -295,16 +295,4 @@ fn rejected(answer: &[u8]) -> usize {
     let partial = partial.and_then(|answer| answer.partial_success);
     let rejected = partial.map_or(0, |partial| partial.rejected_log_records);
     usize::try_from(rejected).unwrap_or(0)
-}
-
-fn scope() -> Scope {
-    Scope {
-        name: "sluicegate".into(),
-        version: env!("CARGO_PKG_VERSION").into(),
-    }
-}
-
-/// Times before 1970 are unknown there.
-fn nanoseconds(time_ms: i64) -> u64 {
-    u64::try_from(time_ms).map_or(0, |time| time.saturating_mul(1_000_000))
 }

@@ -3,32 +3,13 @@
 
 use serde_json::Value;
 use sluicegate_office::Office;
+use sluicegate_tests::Simulated;
 use sluicegate_tests::parquet::rows;
-use sluicegate_tests::real_server::{patient_office, torment};
-use sluicegate_tests::seaweed::{BUCKET, Seaweed};
-use sluicegate_tests::{Pipeline, Simulated};
-use tempfile::TempDir;
 
-use crate::{folder, sluicegate};
+use crate::folder;
+use crate::s3::{once, pipeline_with, server, survives};
 
-/// A store, unless there is none.
-fn server(folder: &TempDir) -> Option<Seaweed> {
-    let store = folder.path().join("store");
-    std::fs::create_dir(&store).unwrap();
-    Seaweed::start(&store)
-        .inspect_err(|why| eprintln!("skipped: no object store to test with: {why}"))
-        .ok()
-}
-
-fn pipeline(name: &str, office: &Simulated, store: &Seaweed, folder: &TempDir) -> Pipeline {
-    std::fs::write(folder.path().join("key"), "gate-gate\n").unwrap();
-    Pipeline::o365(name, office).only(&format!(
-        "s3: {{ endpoint: '{}', bucket: {BUCKET}, request: {{ timeout: 10s }}, \
-         batch_encoding: {{ codec: parquet }}, \
-         auth: {{ access_key_id: sluice, secret_access_key: {{ file: key }} }} }}",
-        store.url()
-    ))
-}
+const FORM: &str = "batch_encoding: { codec: parquet },";
 
 #[test]
 fn every_event_stands_in_one_row_and_columns_agree_with_documents() {
@@ -43,9 +24,8 @@ fn every_event_stands_in_one_row_and_columns_agree_with_documents() {
             .events_per_blob(10),
     );
     let run = |name: &str| {
-        let pipeline = pipeline(name, &office, &store, &folder);
-        let ended = pipeline.give(sluicegate(&folder).args("run --once")).run();
-        ended
+        let pipeline = pipeline_with(FORM, name, &office, &store, &folder);
+        once(&pipeline, &folder)
             .expect(0)
             .says(&["600 event(s) delivered", "0 dead letter(s)"]);
     };
@@ -83,19 +63,5 @@ fn every_event_stands_in_one_row_and_columns_agree_with_documents() {
 
 #[test]
 fn kills_of_us_and_restarts_of_the_store_lose_and_double_nothing() {
-    let folder = folder();
-    let Some(mut store) = server(&folder) else {
-        return;
-    };
-    let office = patient_office(232);
-    let pipeline = pipeline("killed", &office, &store, &folder);
-    let store = std::cell::RefCell::new(&mut store);
-    torment(
-        || sluicegate(&folder),
-        &pipeline,
-        |on| store.borrow_mut().switch(on),
-        || store.borrow().names().len(),
-    );
-    let verdict = office.judge(&store.borrow().delivered());
-    assert!(verdict.is_clean() && verdict.owed == 2_400, "{verdict:?}");
+    survives(FORM, 232);
 }

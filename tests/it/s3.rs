@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::{folder, sluicegate};
 
 /// A store, unless there is none.
-fn server(folder: &TempDir) -> Option<Seaweed> {
+pub(crate) fn server(folder: &TempDir) -> Option<Seaweed> {
     let store = folder.path().join("store");
     std::fs::create_dir(&store).unwrap();
     Seaweed::start(&store)
@@ -19,15 +19,26 @@ fn server(folder: &TempDir) -> Option<Seaweed> {
 }
 
 fn pipeline(name: &str, office: &Simulated, store: &Seaweed, folder: &TempDir) -> Pipeline {
+    pipeline_with("", name, office, store, folder)
+}
+
+/// The same with more keys of the sink.
+pub(crate) fn pipeline_with(
+    keys: &str,
+    name: &str,
+    office: &Simulated,
+    store: &Seaweed,
+    folder: &TempDir,
+) -> Pipeline {
     std::fs::write(folder.path().join("key"), "gate-gate\n").unwrap();
     Pipeline::o365(name, office).only(&format!(
-        "s3: {{ endpoint: '{}', bucket: {BUCKET}, request: {{ timeout: 10s }}, \
+        "s3: {{ endpoint: '{}', bucket: {BUCKET}, request: {{ timeout: 10s }}, {keys} \
          auth: {{ access_key_id: sluice, secret_access_key: {{ file: key }} }} }}",
         store.url()
     ))
 }
 
-fn once(pipeline: &Pipeline, folder: &TempDir) -> Ended {
+pub(crate) fn once(pipeline: &Pipeline, folder: &TempDir) -> Ended {
     pipeline.give(sluicegate(folder).args("run --once")).run()
 }
 
@@ -68,12 +79,17 @@ fn every_event_stands_in_one_object_under_its_tenant_stream_and_day() {
 
 #[test]
 fn kills_of_us_and_restarts_of_the_store_lose_and_double_nothing() {
+    survives("", 132);
+}
+
+/// Kills the command and restarts the store in the middle; nothing is missing and nothing stands twice.
+pub(crate) fn survives(keys: &str, seed: u64) {
     let folder = folder();
     let Some(mut store) = server(&folder) else {
         return;
     };
-    let office = patient_office(132);
-    let pipeline = pipeline("killed", &office, &store, &folder);
+    let office = patient_office(seed);
+    let pipeline = pipeline_with(keys, "killed", &office, &store, &folder);
     let store = std::cell::RefCell::new(&mut store);
     torment(
         || sluicegate(&folder),

@@ -79,7 +79,7 @@ impl Cache {
         name: &str,
         path: &Path,
     ) -> Result<Option<Component>, Doubt> {
-        let Some(sealed) = read_ours(path, CODE_BYTES + seal::BYTES as u64)? else {
+        let Some((sealed, _)) = read_ours(path, CODE_BYTES + seal::BYTES as u64)? else {
             return Ok(None);
         };
         let Some(code) = self.seal.open(name, &sealed) else {
@@ -135,8 +135,8 @@ fn ours(found: &fs::Metadata) -> bool {
     found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o022 == 0
 }
 
-/// The bytes of a file of ours, read once; none where there is no such file.
-fn read_ours(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Doubt> {
+/// The bytes of a file of ours, read once, and what it is; none where there is no such file.
+fn read_ours(path: &Path, most: u64) -> Result<Option<(Vec<u8>, fs::Metadata)>, Doubt> {
     let cannot = |error: io::Error| Doubt::new(path, format!("cannot be read: {error}"));
     let opened = OpenOptions::new()
         .read(true)
@@ -158,7 +158,7 @@ fn read_ours(path: &Path, most: u64) -> Result<Option<Vec<u8>>, Doubt> {
     if bytes.len() as u64 > most {
         return Err(Doubt::new(path, format!("has more than {most} bytes")));
     }
-    Ok(Some(bytes))
+    Ok(Some((bytes, found)))
 }
 
 /// Why something in the cache is not used.

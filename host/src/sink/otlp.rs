@@ -27,7 +27,7 @@ use crate::event::StreamKey;
 use crate::secret::Redactor;
 use message::{
     AnyValue, Array, KeyValue, LogRecord, Map, Request, Resource, ResourceLogs, Response, Scope,
-    ScopeLogs, Variant,
+    ScopeLogs, Variant, nanoseconds,
 };
 
 const LOGS: &str = "/v1/logs";
@@ -109,19 +109,15 @@ impl OtlpSink {
                 observed_time_unix_nano: observed,
             });
         }
-        let logs = streams.into_iter().map(|(stream, log_records)| {
-            let scope = Scope {
-                name: "sluicegate".into(),
-                version: env!("CARGO_PKG_VERSION").into(),
-            };
-            ResourceLogs {
+        let logs = streams
+            .into_iter()
+            .map(|(stream, log_records)| ResourceLogs {
                 resource: Some(self.resource(stream)),
                 scope_logs: vec![ScopeLogs {
-                    scope: Some(scope),
+                    scope: Some(Scope::ours()),
                     log_records,
                 }],
-            }
-        });
+            });
         Request {
             resource_logs: logs.collect(),
         }
@@ -223,11 +219,6 @@ impl RequestSink for OtlpSink {
             Ok(answer) => self.service.judge(&answer),
         }
     }
-}
-
-/// Times before 1970 are unknown there.
-fn nanoseconds(time_ms: i64) -> u64 {
-    u64::try_from(time_ms).map_or(0, |time| time.saturating_mul(1_000_000))
 }
 
 fn body(kind: OtlpBody, json: &[u8]) -> AnyValue {

@@ -1,12 +1,12 @@
 //! The families of `/metrics` as metrics of OTLP, under the same names.
 
+use super::message;
 use super::message::{
     CUMULATIVE, Data, Gauge, HistogramDataPoint, Metric, NumberDataPoint, Sum, Value,
 };
-use super::{message, nanoseconds};
 use crate::metrics::histogram::{BOUNDS, Histogram};
 use crate::metrics::text::{Kind, Labels, Number, Page};
-use crate::sink::otlp::message::KeyValue;
+use crate::sink::otlp::message::{KeyValue, nanoseconds};
 
 /// So many points are told in one request, and those of a family that began in it: some megabytes, where collectors
 /// take twenty.

@@ -12,10 +12,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::message::{Span, Status};
-use super::nanoseconds;
 use crate::ledger::{Counts, SplitKey};
 use crate::metrics::component::Load;
-use crate::sink::otlp::message::KeyValue;
+use crate::sink::otlp::message::{KeyValue, nanoseconds};
 
 /// Traces that wait for the collector; each has a handful of spans of some hundred bytes.
 const QUEUE: usize = 4_096;

@@ -3,7 +3,7 @@
 //! The key is made at the first use and is readable by this user alone. One that others may have seen, or of another
 //! length, is replaced: then every entry is compiled again.
 
-use std::fs::{self, Permissions};
+use std::fs::Permissions;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -70,11 +70,9 @@ impl Seal {
 }
 
 fn read_key(path: &Path) -> Result<Option<[u8; KEY_BYTES]>, Doubt> {
-    let Some(bytes) = read_ours(path, KEY_BYTES as u64)? else {
+    let Some((bytes, found)) = read_ours(path, KEY_BYTES as u64)? else {
         return Ok(None);
     };
-    let found = fs::symlink_metadata(path)
-        .map_err(|error| Doubt::new(path, format!("cannot be looked at: {error}")))?;
     if found.mode() & 0o077 != 0 {
         return Err(Doubt::new(path, "can be read by others"));
     }

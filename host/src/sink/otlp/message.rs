@@ -121,6 +121,21 @@ pub(crate) struct PartialSuccess {
     pub error_message: String,
 }
 
+/// A time of the protocol; times before 1970 are unknown there.
+pub(crate) fn nanoseconds(time_ms: i64) -> u64 {
+    u64::try_from(time_ms).map_or(0, |time| time.saturating_mul(1_000_000))
+}
+
+impl Scope {
+    /// This program.
+    pub fn ours() -> Self {
+        Self {
+            name: "sluicegate".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        }
+    }
+}
+
 impl From<Variant> for AnyValue {
     fn from(variant: Variant) -> Self {
         Self {
