@@ -58,7 +58,7 @@ impl export::Guest for Component {
     }
 
     fn streams(config: String) -> Result<Vec<export::Stream>, wit::Failure> {
-        hook();
+        begin();
         let streams = crate::discover::streams(&config).map_err(failure)?;
         let convert = |stream: world::Stream| export::Stream {
             name: stream.name,
@@ -72,7 +72,7 @@ impl export::Guest for Component {
         stream: String,
         limits: wit::Limits,
     ) -> Result<export::Discovery, wit::Failure> {
-        hook();
+        begin();
         let mut http = Client::default();
         let found = {
             let mut world = world::World {
@@ -93,7 +93,7 @@ impl export::Guest for Component {
         split: export::Split,
         limits: wit::Limits,
     ) -> Result<(), wit::Failure> {
-        hook();
+        begin();
         let split = world::Split {
             id: split.id,
             payload: split.payload,
@@ -127,7 +127,7 @@ impl export_transform::Guest for Component {
         batch: wit::Batch,
         limits: wit::Limits,
     ) -> Result<export_transform::Applied, wit::Failure> {
-        hook();
+        begin();
         let entry = |entry: wit::Entry| world::Entry {
             id_length: entry.id_length,
             body_length: entry.body_length,
@@ -153,10 +153,15 @@ impl export_transform::Guest for Component {
     }
 }
 
-/// Without it a panic reaches the host as a bare trap, without its text.
-fn hook() {
-    static HOOK: std::sync::Once = std::sync::Once::new();
-    HOOK.call_once(|| {
+/// Memory that most calls need. Each growth costs the host a system call and more, so it is one growth.
+const HEAP_BYTES: usize = 768 * 1024;
+
+/// What every call begins with. Without the hook a panic reaches the host as a bare trap, without
+/// its text.
+fn begin() {
+    static BEGUN: std::sync::Once = std::sync::Once::new();
+    BEGUN.call_once(|| {
+        drop(std::hint::black_box(Vec::<u8>::with_capacity(HEAP_BYTES)));
         std::panic::set_hook(Box::new(|info| {
             let place = info.location().map(ToString::to_string).unwrap_or_default();
             let message = info.payload_as_str().unwrap_or("panic");
