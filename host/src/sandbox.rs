@@ -14,8 +14,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 use wasmtime::component::ResourceTable;
 use wasmtime::{
-    Config, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, ResourceLimiter,
-    Store, Trap, UpdateDeadline,
+    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
+    ResourceLimiter, Store, Trap, UpdateDeadline,
 };
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -47,6 +47,9 @@ pub const MEMORY_CEILING_BYTES: usize = 1 << 30;
 /// Stack of a guest call; the rest of the fiber's stack is for host functions (wasmtime asks for 1 MiB).
 const WASM_STACK_BYTES: usize = 512 << 10;
 const FIBER_STACK_BYTES: usize = 2 << 20;
+
+/// Memory of a slot that a simulation keeps from one call to the next; a call writes to some 80 KB.
+const SIMULATED_BYTES: usize = 1 << 20;
 
 /// Resources (requests, bodies, streams, pollables) that a call may hold at once.
 const HANDLES: usize = 1_000;
@@ -126,7 +129,7 @@ struct Compiling {
 impl Sandbox {
     /// Makes the engine. One for a process: its pool of memories is address space.
     pub fn new() -> Result<Self, Error> {
-        let sandbox = Self::without_ticks()?;
+        let sandbox = Self::with(&config(pool()))?;
         let ticker = sandbox.engine.weak();
         std::thread::Builder::new()
             .name("epoch".into())
@@ -146,9 +149,18 @@ impl Sandbox {
     }
 
     /// The engine alone: guests are never interrupted, so what they do depends on nothing but what they are given.
-    /// For simulations; a guest that loops without end hangs there.
+    /// For simulations; a guest that loops without end hangs there. Memory of a call is kept for the next one and
+    /// cleaned by hand, since one process makes a million calls.
     pub fn without_ticks() -> Result<Self, Error> {
-        let engine = Engine::new(&config()).map_err(|error| {
+        let mut pool = pool();
+        pool.pagemap_scan(Enabled::Auto)
+            .linear_memory_keep_resident(SIMULATED_BYTES)
+            .table_keep_resident(SIMULATED_BYTES);
+        Self::with(&config(pool))
+    }
+
+    fn with(config: &Config) -> Result<Self, Error> {
+        let engine = Engine::new(config).map_err(|error| {
             Error::unavailable(format!("cannot set up the WASM engine: {error:#}"))
                 .help("the sandbox reserves address space; raise `ulimit -v` or `vm.overcommit`")
         })?;
@@ -233,7 +245,7 @@ impl Sandbox {
     }
 }
 
-fn config() -> Config {
+fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(INSTANCES)
         .total_core_instances(INSTANCES * 4)
@@ -245,6 +257,10 @@ fn config() -> Config {
         .max_tables_per_component(CORE_INSTANCES)
         .max_memory_size(MEMORY_CEILING_BYTES)
         .table_elements(20_000);
+    pool
+}
+
+fn config(pool: PoolingAllocationConfig) -> Config {
     let mut config = compiling();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config

@@ -37,6 +37,7 @@ struct Options {
 
 #[expect(clippy::too_many_lines, reason = "one loop and what it came to")]
 fn main() -> ExitCode {
+    sluicegate::heap::settle();
     let options = Options::parse();
     let size = if options.large {
         Size::Large

@@ -68,6 +68,7 @@ fn mutants(options: &Options) -> Result<Vec<Mutant>, String> {
 }
 
 fn main() -> ExitCode {
+    sluicegate::heap::settle();
     let options = Options::parse();
     let mutants = match mutants(&options) {
         Ok(mutants) => mutants,
