@@ -279,6 +279,27 @@ fn nothing_runs_as_root() {
     assert_eq!(of_unit(&unit, "DynamicUser"), ["yes"]);
 }
 
+/// Image and package have the sinks that are heavy to build.
+#[test]
+fn what_is_shipped_has_every_feature() {
+    let manifest = std::fs::read_to_string(root().join("host/Cargo.toml")).unwrap();
+    let features = manifest.split("[features]").nth(1).unwrap();
+    let features = features.split("\n[").next().unwrap().lines();
+    let features: Vec<&str> = features
+        .filter_map(|line| Some(line.split_once(" = [")?.0))
+        .filter(|name| *name != "mutants")
+        .collect();
+    assert!(features.contains(&"kafka"), "{features:?}");
+    for file in ["Dockerfile", "README.md"] {
+        let page = shipped(file);
+        let build = page.lines().find(|line| line.contains("cargo build"));
+        let build = build.unwrap_or_default();
+        for feature in &features {
+            assert!(build.contains(feature), "{file}: {build}: {feature}");
+        }
+    }
+}
+
 /// What the Debian package takes along is there, or made by the commands that the page names.
 #[test]
 fn the_package_has_what_it_lists() {
