@@ -13,7 +13,10 @@ pub mod command;
 pub mod delivered;
 pub mod forward;
 pub mod http_server;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod lumberjack;
+pub mod maven;
 pub mod nats;
 pub mod office;
 pub mod opensearch;

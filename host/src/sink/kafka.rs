@@ -20,7 +20,7 @@ use crate::config::sink::kafka::{Kafka, is_topic_letter};
 use crate::config::sink::template::Template;
 use crate::error::Error;
 use crate::secret::Redactor;
-use producer::{Producer, Producers};
+use producer::{Packing, Producer, Producers};
 
 /// The header by which a message is known.
 const ID: &str = "id";
@@ -48,7 +48,46 @@ impl KafkaSink {
         })
     }
 
-    async fn produce(&self, producer: &Producer, outgoing: &Outgoing) -> Result<(), KafkaError> {
+    /// Those of the events, by their index, that were not delivered.
+    async fn produce(
+        &self,
+        producer: &Producer,
+        events: &[Outgoing],
+        which: impl Iterator<Item = usize>,
+    ) -> Vec<(usize, KafkaError)> {
+        let sends =
+            which.map(async |index| (index, self.produce_one(producer, &events[index]).await));
+        let answers = join_all(sends).await.into_iter();
+        answers
+            .filter_map(|(index, answer)| Some((index, answer.err()?)))
+            .collect()
+    }
+
+    /// What becomes of those of the events when nothing travels with them.
+    async fn produce_alone(&self, events: &[Outgoing], which: &[usize]) -> Vec<(usize, Fate)> {
+        let producer = match self.producers.get(Packing::Alone) {
+            Ok(producer) => producer,
+            Err(error) => {
+                let again = |index: &usize| {
+                    let reason = error.to_string();
+                    let overloaded = false;
+                    (*index, Fate::Again { reason, overloaded })
+                };
+                return which.iter().map(again).collect();
+            }
+        };
+        let failed = self.produce(&producer, events, which.iter().copied()).await;
+        if producer.is_lost() {
+            self.producers.give_up(&producer);
+        }
+        fates(&failed, &producer)
+    }
+
+    async fn produce_one(
+        &self,
+        producer: &Producer,
+        outgoing: &Outgoing,
+    ) -> Result<(), KafkaError> {
         let Outgoing { stream, event, .. } = outgoing;
         let topic = self.topic.fill(stream, is_topic_letter);
         let field = self.key_field.as_deref();
@@ -80,21 +119,22 @@ impl RequestSink for KafkaSink {
     }
 
     async fn send(&self, events: &[Outgoing]) -> Reply {
-        let producer = match self.producers.get() {
+        let producer = match self.producers.get(Packing::Together) {
             Ok(producer) => producer,
             Err(error) => return Reply::Again(Again::trouble(error)),
         };
         let asked_at = Instant::now();
-        let sends = events.iter().map(|event| self.produce(&producer, event));
-        let answers = join_all(sends).await;
-        let mut failed = Vec::new();
-        for (index, answer) in answers.into_iter().enumerate() {
-            if let Err(error) = answer {
-                failed.push((index, fate(&error, producer.trouble().as_deref())));
-            }
-        }
-        if failed.len() == events.len() || producer.is_lost() {
+        let all = self.produce(&producer, events, 0..events.len()).await;
+        // A broker refuses all messages that came together for what is wrong with one of them, or with all together.
+        let (refused, others): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|(_, error)| is_refused(error));
+        if others.len() == events.len() || producer.is_lost() {
             self.producers.give_up(&producer);
+        }
+        let mut failed = fates(&others, &producer);
+        if !refused.is_empty() {
+            let refused: Vec<_> = refused.into_iter().map(|(index, _)| index).collect();
+            failed.extend(self.produce_alone(events, &refused).await);
         }
         Reply::Taken {
             failed,
@@ -103,17 +143,32 @@ impl RequestSink for KafkaSink {
     }
 }
 
+fn fates(failed: &[(usize, KafkaError)], producer: &Producer) -> Vec<(usize, Fate)> {
+    let trouble = producer.trouble();
+    let fates = failed
+        .iter()
+        .map(|(index, error)| (*index, fate(error, trouble.as_deref())));
+    fates.collect()
+}
+
+/// Whether sending a message once more, as it is, would end in the same way.
+fn is_refused(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::InvalidRecord)
+    )
+}
+
 /// What becomes of an event that was not delivered; `trouble` is what the client said last of its connections.
 fn fate(error: &KafkaError, trouble: Option<&str>) -> Fate {
-    let code = error.rdkafka_error_code();
+    if is_refused(error) {
+        return Fate::Refused(format!("the message is not taken: {error}"));
+    }
     let again = |help: &str, overloaded| Fate::Again {
         reason: format!("{error}{help}"),
         overloaded,
     };
-    match code {
-        Some(Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::InvalidRecord) => {
-            Fate::Refused(format!("the message is not taken: {error}"))
-        }
+    match error.rdkafka_error_code() {
         Some(Code::UnknownTopic | Code::UnknownTopicOrPartition) => {
             again("; create the topic, or check `topic`", false)
         }

@@ -22,7 +22,17 @@ pub(super) struct Producers {
     place: String,
     config: Kafka,
     redactor: Arc<Redactor>,
-    current: Mutex<Option<Arc<Producer>>>,
+    together: Mutex<Option<Arc<Producer>>>,
+    alone: Mutex<Option<Arc<Producer>>>,
+}
+
+/// How messages for one partition travel.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Packing {
+    /// As many together as are there: what a broker says, it says of them all.
+    Together,
+    /// Each for itself.
+    Alone,
 }
 
 /// One producer.
@@ -90,21 +100,25 @@ impl Producers {
             place: format!("sink `{name}`"),
             config: config.clone(),
             redactor: redactor.clone(),
-            current: Mutex::default(),
+            together: Mutex::default(),
+            alone: Mutex::default(),
         };
         producers.settings()?;
         Ok(producers)
     }
 
     /// The producer, or a new one.
-    pub fn get(&self) -> Result<Arc<Producer>, Error> {
-        let mut current = self.lock();
+    pub fn get(&self, packing: Packing) -> Result<Arc<Producer>, Error> {
+        let mut current = self.lock(packing);
         if let Some(producer) = &*current {
             return Ok(producer.clone());
         }
         let ear = Ear::default();
-        let made: Result<FutureProducer<Ear>, _> =
-            self.settings()?.create_with_context(ear.clone());
+        let mut settings = self.settings()?;
+        if let Packing::Alone = packing {
+            settings.set("batch.num.messages", "1");
+        }
+        let made: Result<FutureProducer<Ear>, _> = settings.create_with_context(ear.clone());
         let client = made.map_err(|error| {
             Error::config(format!("a Kafka client cannot be made: {error}"))
                 .at(&self.place)
@@ -117,18 +131,15 @@ impl Producers {
 
     /// The next request gets another producer.
     pub fn give_up(&self, producer: &Arc<Producer>) {
-        let mut current = self.lock();
-        if current
-            .as_ref()
-            .is_some_and(|known| Arc::ptr_eq(known, producer))
-        {
-            *current = None;
+        for packing in [Packing::Together, Packing::Alone] {
+            let mut current = self.lock(packing);
+            current.take_if(|known| Arc::ptr_eq(known, producer));
         }
     }
 
     /// Waits until the cluster answers.
     pub async fn reach(&self) -> Result<(), Error> {
-        let producer = self.get()?;
+        let producer = self.get(Packing::Together)?;
         let asked = producer.clone();
         let answer = tokio::task::spawn_blocking(move || {
             let client = asked.client.client();
@@ -147,9 +158,13 @@ impl Producers {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Producer>>> {
+    fn lock(&self, packing: Packing) -> MutexGuard<'_, Option<Arc<Producer>>> {
+        let current = match packing {
+            Packing::Together => &self.together,
+            Packing::Alone => &self.alone,
+        };
         // What it holds is whole at every step.
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn settings(&self) -> Result<ClientConfig, Error> {
