@@ -1,6 +1,5 @@
-//! The real command against the mock cluster of librdkafka, which speaks the real protocol, and against a real broker
-//! where one can be had (see `tests/src/kafka.rs`): nothing is missing whatever breaks, and what comes again is known by
-//! its id.
+//! The real command against the mock cluster of librdkafka, which speaks the real protocol, and a real broker where one
+//! can be had (`tests/src/kafka.rs`): nothing is missing whatever breaks, and what comes again is known by its id.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::http_server::dawdle;
 use crate::{Pipeline, Simulated, Sluicegate};
 
-/// No server takes longer to start, or to find its data again, on two busy cores; Kafka takes six seconds on quiet ones.
+/// No server takes longer to start, or to find its data again, on two busy cores; six seconds (Kafka) on quiet ones.
 const LONGEST_START: Duration = Duration::from_mins(3);
 
 /// Where Debian keeps servers, which is not in everyone's `PATH`.

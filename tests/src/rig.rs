@@ -96,8 +96,10 @@ pub struct Report {
     pub repeated: u64,
     /// Of these, not excused by a lost state.
     pub repeated_without_reason: u64,
-    /// From the start of each watched run to its first new line.
+    /// From the start of each watched run to its first new line, where lines were there before.
     pub recoveries: Vec<Duration>,
+    /// The same where there were none: such a run lists seven days first.
+    pub first_starts: Vec<Duration>,
     /// What else is wrong, a sentence each.
     pub wrong: Vec<String>,
 }
@@ -123,14 +125,22 @@ impl Report {
         self.repeated += other.repeated;
         self.repeated_without_reason += other.repeated_without_reason;
         self.recoveries.extend(other.recoveries);
+        self.first_starts.extend(other.first_starts);
         self.wrong.extend(other.wrong);
     }
 
-    /// The recovery that so many of a hundred do not exceed.
-    pub fn recovery(&self, percent: usize) -> Option<Duration> {
-        let mut sorted = self.recoveries.clone();
+    /// Percentiles and number of some of its times.
+    pub fn times(times: &[Duration]) -> String {
+        let mut sorted = times.to_vec();
         sorted.sort_unstable();
-        percentile(&sorted, percent)
+        let at = |percent| percentile(&sorted, percent).unwrap_or_default();
+        let number = sorted.len();
+        format!(
+            "p50 {:?}, p99 {:?}, longest {:?}, {number} runs",
+            at(50),
+            at(99),
+            at(100)
+        )
     }
 }
 
@@ -263,13 +273,19 @@ impl Run<'_> {
     fn watch(&mut self, running: &Running) -> bool {
         let started = Instant::now();
         let mut before = length(&self.file);
+        let recovers = before > 0;
         while started.elapsed() < PATIENCE {
             if running.ends_within(Duration::from_millis(2)) {
                 return true;
             }
             let now = length(&self.file);
             if now > before {
-                self.report.recoveries.push(started.elapsed());
+                let taken = if recovers {
+                    &mut self.report.recoveries
+                } else {
+                    &mut self.report.first_starts
+                };
+                taken.push(started.elapsed());
                 return false;
             }
             // What was written and not committed has been cut off.

@@ -91,7 +91,7 @@ fn main() -> ExitCode {
 fn print(what: &str, report: &Report) {
     println!(
         "{what}\n  {} kills, {} freezes, {} stops, {} full disks; owed {}, missing {}, invented {}, repeated {} \
-         (without a lost state {})\n  first new line after a start: p50 {:?}, p99 {:?}, longest {:?}, {} runs",
+         (without a lost state {})\n  first new line after a start: {}\n  first line of all (lists seven days first): {}",
         report.kills,
         report.freezes,
         report.stops,
@@ -101,10 +101,8 @@ fn print(what: &str, report: &Report) {
         report.invented,
         report.repeated,
         report.repeated_without_reason,
-        report.recovery(50).unwrap_or_default(),
-        report.recovery(99).unwrap_or_default(),
-        report.recovery(100).unwrap_or_default(),
-        report.recoveries.len()
+        Report::times(&report.recoveries),
+        Report::times(&report.first_starts),
     );
     for wrong in &report.wrong {
         println!("  WRONG: {wrong}");

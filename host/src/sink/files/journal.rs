@@ -241,11 +241,16 @@ fn undo(path: &Path, renamed: Option<&Path>, inode: u64, cut: u64, known: u64) -
             "the file is longer than what we wrote; it is not cut back, and events may stand in it twice");
         return Ok(());
     }
-    if length > cut {
-        file.set_len(cut)?;
-        file.sync_all()?;
+    if length <= cut {
+        return Ok(());
     }
-    Ok(())
+    if cut == 0 && renamed == Some(path) {
+        // Nothing is ever written to it again, and an empty file is no packed one.
+        fs::remove_file(path)?;
+        return sync_directory(folder(path));
+    }
+    file.set_len(cut)?;
+    file.sync_all()
 }
 
 #[cfg(test)]
@@ -304,6 +309,30 @@ mod tests {
             assert_eq!(found, ["another", "11", "", "1122 foreign"]);
             assert_eq!(journal.read().unwrap().len(), 1);
         }
+    }
+
+    #[test]
+    fn a_closed_file_of_which_nothing_is_committed_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let mut journal = Journal::new(at(".a.journal"));
+        fs::write(at("a"), "11").unwrap();
+        let inode = fs::metadata(at("a")).unwrap().ino();
+        let (path, to) = (at("a"), at("a-1"));
+        let renamed = Record::Renamed {
+            batch: 2,
+            path,
+            inode,
+            to,
+        };
+        journal
+            .append(&[piece(1, &at("a"), 0, 2), renamed])
+            .unwrap();
+        fs::rename(at("a"), at("a-1")).unwrap();
+        fs::write(at("a"), "").unwrap();
+        journal.undo(0).unwrap();
+        assert!(!at("a-1").exists());
+        assert!(at("a").exists());
     }
 
     #[test]
