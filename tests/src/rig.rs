@@ -96,9 +96,9 @@ pub struct Report {
     pub repeated: u64,
     /// Of these, not excused by a lost state.
     pub repeated_without_reason: u64,
-    /// From the start of each watched run to its first new line, where lines were there before.
+    /// From the start of each watched run to its first new line, where the state knows what there is to read.
     pub recoveries: Vec<Duration>,
-    /// The same where there were none: such a run lists seven days first.
+    /// The same where it does not, at first and when it was spoilt: such a run lists seven days before it reads.
     pub first_starts: Vec<Duration>,
     /// What else is wrong, a sentence each.
     pub wrong: Vec<String>,
@@ -185,6 +185,7 @@ impl Rig {
             file: folder.path().join("rig.ndjson"),
             state: folder.path().join("state/rig"),
             folder: folder.path(),
+            anew: true,
             older: None,
             disk,
             pipeline: &pipeline,
@@ -215,6 +216,8 @@ struct Run<'a> {
     folder: &'a Path,
     file: PathBuf,
     state: PathBuf,
+    /// Nothing was delivered since the state was empty, or was spoilt.
+    anew: bool,
     /// A copy of the state from some moment between two runs.
     older: Option<TempDir>,
     disk: Option<Disk>,
@@ -234,6 +237,7 @@ impl Run<'_> {
         let mut round = 0;
         while self.report.kills < self.campaign.kills {
             round += 1;
+            let before = length(&self.file);
             let running = self.start();
             if round % WATCHED == 0 && self.watch(&running) {
                 return;
@@ -258,6 +262,7 @@ impl Run<'_> {
                 return;
             }
             self.end(running);
+            self.anew &= length(&self.file) <= before;
             if troubled.contains(&self.report.kills) {
                 self.spoil();
             }
@@ -273,17 +278,16 @@ impl Run<'_> {
     fn watch(&mut self, running: &Running) -> bool {
         let started = Instant::now();
         let mut before = length(&self.file);
-        let recovers = before > 0;
         while started.elapsed() < PATIENCE {
             if running.ends_within(Duration::from_millis(2)) {
                 return true;
             }
             let now = length(&self.file);
             if now > before {
-                let taken = if recovers {
-                    &mut self.report.recoveries
-                } else {
+                let taken = if self.anew {
                     &mut self.report.first_starts
+                } else {
+                    &mut self.report.recoveries
                 };
                 taken.push(started.elapsed());
                 return false;
@@ -323,7 +327,8 @@ impl Run<'_> {
         self.report.kills += 1;
     }
 
-    fn spoil(&self) {
+    fn spoil(&mut self) {
+        self.anew |= self.campaign.trouble.forgets();
         match self.campaign.trouble {
             Trouble::None | Trouble::FullDisk => {}
             Trouble::DamagedState => {
