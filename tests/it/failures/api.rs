@@ -3,8 +3,8 @@
 use sluicegate_office::{Fault, Operation, Script};
 
 use super::{
-    Arrives, BlobsWait, Lost, Postponed, Row, Run, SetAside, TenantWaits, TypeWaits, VICTIM, error,
-    row, says,
+    Arrives, BlobsWait, Lost, Postponed, Row, Run, SetAside, TenantHeld, TenantWaits, TypeWaits,
+    VICTIM, error, row, says,
 };
 use Operation::{Blob, Content, NextPage};
 
@@ -248,7 +248,7 @@ fn throttling() -> Vec<Row> {
         row(
             "Retry-After: ten minutes",
             "the whole tenant waits as long as it is told",
-            TenantWaits("failing", &["request quota is used up"]),
+            TenantHeld("failing", &["request quota is used up"]),
         )
         .on(Script::says(Content, 429, BUSY_JSON).header("Retry-After", "600"))
         // What is in flight already comes to its end.

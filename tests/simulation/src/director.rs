@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chance::{Concern, Stream};
 use crate::coverage::Point;
 use crate::judge;
-use crate::plan::{Plan, Trouble};
+use crate::plan::{LONGEST_SKEW_MS, Plan, Trouble};
 use crate::time::{HOUR_MS, MINUTE_MS, START_MS};
 use crate::world::{World, kinds};
 
@@ -86,11 +86,11 @@ impl Director {
                 }
                 Trouble::Unsubscribed => script.push((from, Happening::Unsubscribe)),
                 Trouble::ClockForward => {
-                    let ahead = chance.pick(&[1_000, 5 * MINUTE_MS, 3 * HOUR_MS]);
+                    let ahead = chance.pick(&[1_000, 5 * MINUTE_MS, LONGEST_SKEW_MS]);
                     script.extend([(from, Happening::Skew(ahead)), (to, Happening::Skew(0))]);
                 }
                 Trouble::ClockBack => {
-                    let behind = chance.pick(&[1_000, 5 * MINUTE_MS, 3 * HOUR_MS]);
+                    let behind = chance.pick(&[1_000, 5 * MINUTE_MS, LONGEST_SKEW_MS]);
                     script.extend([(from, Happening::Skew(-behind)), (to, Happening::Skew(0))]);
                 }
                 Trouble::Restarts => {

@@ -6,6 +6,9 @@ use crate::chance::{Concern, Stream};
 use crate::effects::CrashPlan;
 use crate::time::{HOUR_MS, MINUTE_MS};
 
+/// As far as a clock is ever off.
+pub(crate) const LONGEST_SKEW_MS: i64 = 3 * HOUR_MS;
+
 /// A kind of trouble that is on or off for a whole run. The service's own faults come on top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Trouble {
@@ -339,9 +342,14 @@ impl Plan {
         faults
     }
 
-    /// How far back the first listing goes: an hour further than the oldest blob.
+    /// How far back the first listing goes: an hour further than the oldest blob, by a clock that may be ahead.
     pub fn lookback_minutes(&self) -> i64 {
-        (self.span_ms + HOUR_MS) / MINUTE_MS
+        let ahead = if self.has(Trouble::ClockForward) {
+            LONGEST_SKEW_MS
+        } else {
+            0
+        };
+        (self.span_ms + HOUR_MS + ahead) / MINUTE_MS
     }
 
     /// How long everything may take to arrive once nothing goes wrong any more: the longest wait that the product

@@ -91,7 +91,7 @@ fn main() -> ExitCode {
 fn print(what: &str, report: &Report) {
     println!(
         "{what}\n  {} kills, {} freezes, {} stops, {} full disks; owed {}, missing {}, invented {}, repeated {} \
-         (without a lost state {})\n  first new line after a start: {}\n  where seven days are listed first, at first or without a state: {}",
+         (without a lost state {})\n  first new line after a start: {}\n  where seven days are listed first: {}",
         report.kills,
         report.freezes,
         report.stops,
