@@ -44,13 +44,9 @@ enum Comes {
     Lost(&'static [&'static str]),
     /// Nothing of the whole tenant; the state says of what kind and why, for both types.
     TenantWaits(&'static str, &'static [&'static str]),
-    /// The same, where a type that had not asked yet has nothing to say.
-    TenantHeld(&'static str, &'static [&'static str]),
 }
 
-use Comes::{
-    BlobsWait, Delivered as Arrives, Lost, Postponed, SetAside, TenantHeld, TenantWaits, TypeWaits,
-};
+use Comes::{BlobsWait, Delivered as Arrives, Lost, Postponed, SetAside, TenantWaits, TypeWaits};
 
 /// One row of a table.
 struct Row {
@@ -319,14 +315,11 @@ impl Run {
                 format!("the log says {word}")
             })?;
         }
-        if let TenantWaits(kind, words) | TenantHeld(kind, words) = &row.comes {
+        if let TenantWaits(kind, words) = &row.comes {
             need(verdict.delivered == 0, || format!("{verdict:?}"))?;
-            let held = matches!(row.comes, TenantHeld(..));
-            let mut types = vec![victim, other];
-            if held && types.iter().any(|of| !of.0["trouble"].is_null()) {
-                types.retain(|of| !of.0["trouble"].is_null());
-            }
-            return types.iter().try_for_each(|of| of.waits(kind, words));
+            return [victim, other]
+                .iter()
+                .try_for_each(|of| of.waits(kind, words));
         }
         other.is_delivered()?;
         match &row.comes {
@@ -358,7 +351,7 @@ impl Run {
                 victim.holds("/quarantined", 0)?;
                 victim.says("losses", words)
             }
-            TenantWaits(..) | TenantHeld(..) => Ok(()),
+            TenantWaits(..) => Ok(()),
         }
     }
 

@@ -1,10 +1,12 @@
 //! Listings and blobs: section 8.2 of the contract, its shapes of bodies, and what goes wrong below HTTP.
 
-use sluicegate_office::{Fault, Operation, Script};
+use std::time::Duration;
+
+use sluicegate_office::{Fault, Office, Operation, Script};
 
 use super::{
-    Arrives, BlobsWait, Lost, Postponed, Row, Run, SetAside, TenantHeld, TenantWaits, TypeWaits,
-    VICTIM, error, row, says,
+    Arrives, BlobsWait, Lost, Postponed, Row, Run, SetAside, TenantWaits, TypeWaits, VICTIM, error,
+    row, says,
 };
 use Operation::{Blob, Content, NextPage};
 
@@ -248,7 +250,7 @@ fn throttling() -> Vec<Row> {
         row(
             "Retry-After: ten minutes",
             "the whole tenant waits as long as it is told",
-            TenantHeld("failing", &["request quota is used up"]),
+            TenantWaits("failing", &["request quota is used up"]),
         )
         .on(Script::says(Content, 429, BUSY_JSON).header("Retry-After", "600"))
         // What is in flight already comes to its end.
@@ -353,7 +355,9 @@ fn bodies() -> Vec<Row> {
 #[test]
 fn every_refusal_of_a_listing_has_its_decision() {
     let rows = [permissions(), misconfigurations(), windows(), throttling()];
-    Run::new(411, rows.into_iter().flatten().collect()).check();
+    // Both types of a tenant have asked before the first answer says that it is to wait.
+    let builder = Office::builder(411).latency(Duration::from_millis(300));
+    Run::with(builder, rows.into_iter().flatten().collect()).check();
 }
 
 #[test]
