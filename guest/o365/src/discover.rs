@@ -18,6 +18,8 @@ use crate::world::{Discovery, Failure, Gap, Level, Limits, Next, Request, Scope,
 const STARTING_RETRY_MS: u64 = 30_000;
 /// Clocks this far apart are not worth mentioning.
 const SKEW_TOLERANCE: i64 = 2 * MINUTE;
+/// A header counts whole seconds and travels: clocks this far apart agree.
+const SKEW_NOISE: i64 = 5_000;
 /// Clocks this far apart: nobody knows which is right.
 const SKEW_LIMIT: i64 = HOUR;
 
@@ -92,8 +94,10 @@ fn list_first(
     };
     let skew = reconcile(world, survey.skew);
     let now = world.clock.now() + skew;
-    if skew != 0 {
-        // Cut by the wrong clock: again, by the right one.
+    // Cut by the wrong clock: again, by the right one. Clocks that are only a little apart matter
+    // where something would be given up.
+    let again = skew.abs() > SKEW_TOLERANCE || (skew != 0 && !gaps.is_empty());
+    if again {
         cursor = stored;
         cursor.correct(now, skew, config);
     }
@@ -103,7 +107,7 @@ fn list_first(
         return commit(world, &cursor, Vec::new(), Vec::new(), Next::Again);
     }
     cursor.begun = true;
-    if skew != 0 {
+    if again {
         gaps = cursor.advance(now, config);
         walked = list(world, config, stream, limits, &cursor, None);
     }
@@ -169,8 +173,11 @@ fn conclude(
     walked: Walked,
     surveyed: bool,
 ) -> Result<Discovery, Failure> {
+    let mut corrected = false;
     if walked.skew.is_some() {
-        cursor.skew = reconcile(world, walked.skew);
+        let skew = reconcile(world, walked.skew);
+        corrected = (skew - cursor.skew).abs() > SKEW_TOLERANCE;
+        cursor.skew = skew;
     }
     match walked.trouble {
         Some(Trouble::Unsubscribed { reason, .. }) if surveyed => {
@@ -184,6 +191,13 @@ fn conclude(
         // The next call looks at the subscription.
         Some(Trouble::Unsubscribed { .. }) => cursor.subscribed.checked = None,
         Some(Trouble::TooLarge { start, end }) => cursor.divide(start, end),
+        // Windows were asked for by the wrong clock. A failure would forget which is the right one,
+        // and the next call would ask for the same.
+        Some(Trouble::Failure(Failure::Retry {
+            after_ms: None,
+            affects: Scope::Split,
+            ..
+        })) if corrected => {}
         // Progress is kept; the next call meets the trouble again and, without progress, says so.
         Some(Trouble::Failure(failure))
             if walked.passes.is_empty() || !matches!(failure, Failure::Retry { .. }) =>
@@ -263,9 +277,8 @@ fn load(world: &World<'_>, stream: &str) -> Option<Cursor> {
 /// apart, the earlier one is safe: it gives nothing up too soon and closes no window too early.
 fn reconcile(world: &World<'_>, skew: Option<i64>) -> i64 {
     let Some(skew) = skew else { return 0 };
-    // A header counts whole seconds and travels: small differences are none.
     if skew.abs() <= SKEW_TOLERANCE {
-        return 0;
+        return if skew < -SKEW_NOISE { skew } else { 0 };
     }
     let seconds = (skew / 1000).to_string();
     let fields = [("seconds", &*seconds)];

@@ -131,6 +131,23 @@ fn an_outage_longer_than_the_retention_is_declared() {
 }
 
 #[test]
+fn a_clock_that_is_a_little_ahead_gives_nothing_up_too_soon() {
+    let mut office = Office::new();
+    let mut run = Run::new("");
+    run.settle(&mut office);
+    run.pass(105_000);
+    office.skew = -105_000;
+    run.pass(8 * DAY);
+    run.settle(&mut office);
+    let [gap] = &run.gaps[..] else {
+        panic!("{:?}", run.gaps);
+    };
+    // Windows begin on whole minutes; beyond that, the service decides what is too old.
+    let oldest = run.now() + office.skew - config::RETENTION;
+    assert!(gap.until <= oldest + MINUTE, "{gap:?}, oldest {oldest}");
+}
+
+#[test]
 fn since_and_until_bound_the_listing() {
     let mut office = Office::new();
     for hours in 0..(6 * 24) {
@@ -216,6 +233,21 @@ fn a_service_whose_clock_is_far_ahead_makes_nothing_lost() {
     }
     assert_eq!(run.found.len(), 2);
     assert!(run.fake.alarms() > 0);
+}
+
+#[test]
+fn a_clock_put_right_behind_a_long_absence_is_believed() {
+    let mut office = Office::new();
+    let mut run = Run::new("");
+    // The clock is eight days ahead; a week later, when nothing was asked for, it is put right.
+    run.pass(8 * DAY);
+    office.skew = -8 * DAY;
+    run.settle(&mut office);
+    office.skew = 0;
+    run.pass(10 * MINUTE);
+    office.blob(run.now() - HOUR, 0);
+    run.live(&mut office, HOUR);
+    assert!(run.found(&office.blobs[0]));
 }
 
 #[test]

@@ -86,7 +86,7 @@ proptest! {
             );
         }
         for gap in &run.gaps {
-            prop_assert!(gap.until <= now - config::RETENTION + 2 * MINUTE, "{gap:?}");
+            prop_assert!(gap.until <= now - config::RETENTION + MINUTE + SKEW_NOISE, "{gap:?}");
         }
     }
 
