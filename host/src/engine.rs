@@ -98,15 +98,34 @@ struct Gate(Mutex<Closing>);
 struct Closing {
     until: Option<Instant>,
     for_good: bool,
+    /// What the listing that closed it met.
+    because: Option<Failure>,
 }
 
 impl Gate {
     /// Closes for at least this long.
     fn close(&self, wait: Duration) {
-        let until = Instant::now() + wait;
+        let now = Instant::now();
+        let until = now + wait;
         self.with(|closing| {
-            closing.until = Some(closing.until.map_or(until, |earlier| earlier.max(until)));
+            let closed = closing.until.filter(|until| *until > now);
+            if closed.is_none() {
+                closing.because = None;
+            }
+            closing.until = Some(closed.map_or(until, |earlier| earlier.max(until)));
         });
+    }
+
+    /// Closes for at least this long, and says why to whom it holds.
+    fn close_because(&self, wait: Duration, failure: &Failure) {
+        self.close(wait);
+        self.with(|closing| closing.because = Some(failure.clone()));
+    }
+
+    /// Why it is closed, where that is more than a reader's pause.
+    fn because(&self) -> Option<Failure> {
+        self.wait()?;
+        self.with(|closing| closing.because.clone())
     }
 
     /// Opens before its time: what closed it has been put right.

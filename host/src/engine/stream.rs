@@ -69,7 +69,16 @@ async fn list(
 ) {
     let mut failures = 0;
     let mut unproductive = 0;
-    while shared.unpaused().await {
+    loop {
+        if failures == 0
+            && let Some(failure) = shared.gate.because()
+        {
+            // Met by another stream of the tenant: this one waits for the same, and says so, too.
+            note(shared, key, &failure).await;
+        }
+        if !shared.unpaused().await {
+            break;
+        }
         let answer = discover(shared, stream, key).await;
         let answer = answer.and_then(|(next, new)| {
             unproductive = if new == 0 { unproductive + 1 } else { 0 };
@@ -104,7 +113,7 @@ async fn list(
                 shared.count(key, StreamCounts::failure(&failure));
                 note(shared, key, &failure).await;
                 if let Pause::Tenant(wait) = schedule::pause(&failure, failures) {
-                    shared.gate.close(wait);
+                    shared.gate.close_because(wait, &failure);
                 }
                 if !shared
                     .wait_or_give_up(Some(key), &failure, &mut failures)

@@ -11,10 +11,12 @@ use crate::dead_letter::DeadLetters;
 use crate::ledger::Split;
 use crate::ledger::memory::MemoryLedger;
 use crate::line::Parts;
-use crate::source::{Discovery, Next, Output, Stream};
+use crate::source::{Discovery, Next, Output, Scope, Stream};
 
-/// A source with one stream whose listings do as the test wants.
-struct Listing<F>(F);
+/// A source with these streams, whose listings do as the test wants.
+struct Listing<F>(&'static [&'static str], F);
+
+const ONE: &[&str] = &["Audit.General"];
 
 #[async_trait]
 impl<F, A> Source for Listing<F>
@@ -23,11 +25,12 @@ where
     A: Future<Output = Result<Discovery, Failure>> + Send,
 {
     async fn streams(&self) -> Result<Vec<Stream>, Failure> {
-        Ok(vec![Stream {
-            name: "Audit.General".into(),
+        let stream = |name: &&str| Stream {
+            name: (*name).into(),
             quota_key: String::new(),
             since_ms: None,
-        }])
+        };
+        Ok(self.0.iter().map(stream).collect())
     }
 
     async fn discover(
@@ -35,7 +38,7 @@ where
         _stream: &Stream,
         _state: BTreeMap<String, Vec<u8>>,
     ) -> Result<Discovery, Failure> {
-        (self.0)().await
+        (self.1)().await
     }
 
     async fn read(
@@ -49,10 +52,18 @@ where
     }
 }
 
-async fn run(source: impl Source + 'static, once: bool, stop: CancellationToken) -> Outcome {
+fn ledger() -> Arc<dyn Ledger> {
+    Arc::new(MemoryLedger::new(Duration::from_secs(60)))
+}
+
+async fn run(
+    ledger: Arc<dyn Ledger>,
+    source: impl Source + 'static,
+    once: bool,
+    stop: CancellationToken,
+) -> Outcome {
     let folder = tempfile::tempdir().unwrap();
     let clock: SharedClock = Arc::new(SystemClock);
-    let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::new(Duration::from_secs(60)));
     let parts = Parts {
         ledger: ledger.clone(),
         stages: Vec::new(),
@@ -84,12 +95,12 @@ async fn run(source: impl Source + 'static, once: bool, stop: CancellationToken)
 async fn a_listing_that_does_not_end_does_not_hold_up_a_stop() {
     let stop = CancellationToken::new();
     let stopping = stop.clone();
-    let source = Listing(move || {
+    let source = Listing(ONE, move || {
         stopping.cancel();
         std::future::pending()
     });
     let begun = Instant::now();
-    run(source, false, stop).await;
+    run(ledger(), source, false, stop).await;
     assert!(begun.elapsed() < STOP_PATIENCE * 2, "{:?}", begun.elapsed());
 }
 
@@ -97,7 +108,7 @@ async fn a_listing_that_does_not_end_does_not_hold_up_a_stop() {
 async fn a_plugin_that_lists_for_ever_and_finds_nothing_is_slowed_down_and_named() {
     let calls = Arc::new(AtomicU32::new(0));
     let counted = calls.clone();
-    let source = Listing(move || {
+    let source = Listing(ONE, move || {
         let call = counted.fetch_add(1, Ordering::Relaxed);
         let number = Some(call.to_string().into_bytes());
         std::future::ready(Ok(Discovery {
@@ -108,8 +119,42 @@ async fn a_plugin_that_lists_for_ever_and_finds_nothing_is_slowed_down_and_named
             state: BTreeMap::from([("number".to_owned(), number)]),
         }))
     });
-    let outcome = run(source, true, CancellationToken::new()).await;
+    let outcome = run(ledger(), source, true, CancellationToken::new()).await;
     let sentence = outcome.incomplete.first().unwrap();
     assert!(sentence.contains("1000 times in a row"), "{sentence}");
     assert_eq!(calls.load(Ordering::Relaxed), 1_000 * ONCE_FAILURES);
+}
+
+/// A stream that is held back by what another one of its tenant met has never asked itself.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_waits_for_its_tenant_says_why() {
+    let calls = Arc::new(AtomicU32::new(0));
+    let counted = calls.clone();
+    let source = Listing(&["Audit.Exchange", "Audit.General"], move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        std::future::ready(Err(Failure::Retry {
+            after: Some(Duration::from_secs(600)),
+            affects: Scope::Tenant,
+            reason: "told to wait".into(),
+        }))
+    });
+    let (ledger, stop) = (ledger(), CancellationToken::new());
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        stopping.cancel();
+    });
+    run(ledger.clone(), source, false, stop).await;
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    for stream in ["Audit.Exchange", "Audit.General"] {
+        let status = ledger
+            .status(&StreamKey::new("contoso", stream))
+            .await
+            .unwrap();
+        let trouble = status.trouble.expect(stream);
+        assert_eq!(
+            (&*trouble.kind, &*trouble.reason),
+            ("failing", "told to wait")
+        );
+    }
 }
