@@ -104,7 +104,7 @@ mod x86 {
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm {
     use std::arch::wasm32::{
-        u8x16_bitmask, u8x16_eq, u8x16_lt, u8x16_splat, v128, v128_load, v128_or,
+        u8x16_bitmask, u8x16_eq, u8x16_min, u8x16_splat, v128, v128_load, v128_or,
     };
 
     #[inline]
@@ -118,7 +118,7 @@ mod wasm {
     pub(super) fn stops(block: v128) -> u32 {
         let quote = u8x16_eq(block, u8x16_splat(0x22));
         let backslash = u8x16_eq(block, u8x16_splat(0x5c));
-        let control = u8x16_lt(block, u8x16_splat(0x20));
+        let control = u8x16_eq(u8x16_min(block, u8x16_splat(0x1f)), block);
         u32::from(u8x16_bitmask(v128_or(v128_or(quote, backslash), control)))
     }
 }
