@@ -134,6 +134,13 @@ pub(crate) fn word(word: u64) -> u64 {
     (quote_or_control | backslash) & !word & (ONES * 0x80)
 }
 
+/// The high bit of every backslash; the lowest mark is exact, those above may be false.
+#[inline]
+pub(crate) fn backslashes(word: u64) -> u64 {
+    let zero = word ^ (ONES * 0x5c);
+    zero.wrapping_sub(ONES) & !zero & (ONES * 0x80)
+}
+
 /// What `stops` gives where there are no vector instructions: the first mark only.
 #[cfg_attr(
     any(target_arch = "x86_64", target_feature = "simd128"),

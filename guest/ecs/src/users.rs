@@ -138,9 +138,11 @@ fn lower<'a>(event: &Event<'a>, text: Text<'a>) -> Value<'a> {
 
 /// `organization.name` from the tenant table; `host.name` from what is known best.
 pub(crate) fn host(event: &mut Event<'_>) -> Step {
-    let known = event.document.text(Field::OrganizationId).and_then(|text| {
+    let tenants = &event.options.tenants;
+    let id = event.document.text(Field::OrganizationId);
+    let known = id.filter(|_| !tenants.is_empty()).and_then(|text| {
         let id = str::from_utf8(text.decode(event.arena)).ok()?;
-        event.options.tenants.get(id)
+        tenants.get(id)
     });
     if let Some(name) = known {
         let name = Value::Text(Text::encode(event.arena, name.as_bytes()));

@@ -154,7 +154,7 @@ impl Writer<'_> {
             Value::Null => self.out.extend_from_slice(b"null"),
             Value::Bool(true) => self.out.extend_from_slice(b"true"),
             Value::Bool(false) => self.out.extend_from_slice(b"false"),
-            Value::Number(digits) => self.out.extend_from_slice(digits),
+            Value::Number(digits) => put(self.out, digits),
             Value::Text(text) => put_quoted(self.out, text.escaped),
             Value::Tree(tree) => return write_tree(tree, prune, self.out),
             Value::Pairs(pairs) => {

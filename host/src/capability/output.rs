@@ -113,7 +113,8 @@ fn cut(
     let id = ByteString::try_from(rest.split_to(id_length as usize))
         .map_err(|_| "its id is not UTF-8".to_owned())?;
     let body = rest.split_to(body_length as usize);
-    if std::str::from_utf8(&body).is_err() {
+    // Nearly all bodies are ASCII, which is seen faster.
+    if !body.is_ascii() && std::str::from_utf8(&body).is_err() {
         return Err("its body is not UTF-8".into());
     }
     if body.first() != Some(&b'{') || body.last() != Some(&b'}') {

@@ -3,11 +3,12 @@
 //! The first form that fits decides, so the order is part of every document: a text without white
 //! space is a name unless it is an address, `host:port` included.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::Ipv6Addr;
 
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
+use crate::bytes::any;
 use crate::ip;
 
 /// What a client text holds.
@@ -20,18 +21,42 @@ pub(crate) struct Parts<'a> {
 
 /// A strictly written IPv4 or IPv6 address, with or without a zone id.
 pub(crate) fn is_ip(text: &[u8]) -> bool {
+    if is_ipv4(text) {
+        return true;
+    }
+    if !any(text, |byte| byte == b':') {
+        return false;
+    }
     let Ok(text) = str::from_utf8(text) else {
         return false;
     };
-    if text.parse::<Ipv4Addr>().is_ok() {
-        return true;
-    }
     let address = match text.split_once('%') {
         Some((address, zone)) if !zone.is_empty() => address,
         Some(_) => return false,
         None => text,
     };
     address.parse::<Ipv6Addr>().is_ok()
+}
+
+/// Four numbers up to 255, none of them with a zero in front: what `Ipv4Addr` reads.
+fn is_ipv4(text: &[u8]) -> bool {
+    let (mut dots, mut digits, mut number) = (0, 0, 0);
+    if text.len() > "255.255.255.255".len() {
+        return false;
+    }
+    for &byte in text {
+        if byte == b'.' && digits > 0 {
+            (dots, digits, number) = (dots + 1, 0, 0);
+        } else if byte.is_ascii_digit() && (digits == 0 || number > 0) {
+            (digits, number) = (digits + 1, number * 10 + u32::from(byte - b'0'));
+            if number > 255 {
+                return false;
+            }
+        } else {
+            return false;
+        }
+    }
+    dots == 3 && digits > 0
 }
 
 /// Takes `::ffff:` from before IPv4 addresses.
@@ -288,7 +313,36 @@ pub(crate) fn split_host(parts: &mut Parts<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    #[test]
+    fn addresses_are_what_the_standard_library_reads() {
+        let numbers = [
+            "", "0", "00", "01", "9", "10", "099", "255", "256", "1000", "a", "1 ", "\u{e9}",
+        ];
+        let mut texts = vec![
+            String::new(),
+            ".".into(),
+            "1.2.3.4.5".into(),
+            "1.2.3.4.".into(),
+        ];
+        for one in numbers {
+            for other in numbers {
+                texts.push(format!("{one}.{other}.3.4"));
+                texts.push(format!("1.2.{one}.{other}"));
+                texts.push(format!("1.{one}.{other}"));
+            }
+        }
+        for text in texts {
+            assert_eq!(
+                is_ipv4(text.as_bytes()),
+                text.parse::<Ipv4Addr>().is_ok(),
+                "{text}"
+            );
+        }
+    }
 
     fn check(text: &str, newer: bool, expected: &str) {
         let arena = Bump::new();

@@ -36,12 +36,14 @@ pub(crate) mod number {
 
 /// The record type of this number, as the digits of `RecordType` say it.
 pub(crate) fn find(digits: &[u8], later: bool) -> Option<&'static RecordType> {
-    let canonical = matches!(digits, [b'1'..=b'9', ..]) && digits.len() <= 4;
-    let number: u16 = str::from_utf8(digits)
-        .ok()
-        .filter(|_| canonical)?
-        .parse()
-        .ok()?;
+    if !matches!(digits, [b'1'..=b'9', ..]) || digits.len() > 4 {
+        return None;
+    }
+    let digit = |number, &byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| u16::from(byte - b'0'))?;
+        Some(number * 10 + digit)
+    };
+    let number = digits.iter().try_fold(0, digit)?;
     let look_up = |table: &'static [RecordType]| {
         let index = table.binary_search_by_key(&number, |row| row.number).ok()?;
         table.get(index)
