@@ -204,7 +204,7 @@ fn a_splunk_token_without_acknowledgement_is_found_before_anything_is_sent() {
 }
 
 /// Kills the command and restarts the server in the middle, then lets it come to its end: nothing is missing.
-fn survives(office: &Simulated, collector: &Collector, pipeline: &Pipeline) {
+pub(crate) fn survives(office: &Simulated, collector: &Collector, pipeline: &Pipeline) {
     let folder = folder();
     std::fs::write(folder.path().join("token"), "c0ffee-c0ffee\n").unwrap();
     torment(

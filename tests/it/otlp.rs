@@ -2,19 +2,24 @@
 //! record that is rejected is found.
 
 use sluicegate_office::Office;
+use sluicegate_tests::real_server::patient_office;
 use sluicegate_tests::{Collector, CollectorFaults, Delivered, Ended, Pipeline, Simulated};
 use tempfile::TempDir;
 
+use crate::http::survives;
 use crate::{folder, sluicegate};
 
 const QUICK: &str = "batch: { max_events: 30, timeout: 20ms }, \
                      request: { retry_initial: 20ms, retry_max: 200ms, timeout: 10s }";
 
+fn to_otlp(name: &str, office: &Simulated, collector: &Collector, keys: &str) -> Pipeline {
+    let url = collector.url();
+    Pipeline::o365(name, office).only(&format!("otlp: {{ endpoint: '{url}', {QUICK}, {keys} }}"))
+}
+
 fn run(name: &str, office: &Simulated, collector: &Collector, keys: &str, at: &TempDir) -> Ended {
     std::fs::write(at.path().join("token"), "c0ffee-c0ffee\n").unwrap();
-    let url = collector.url();
-    let pipeline = Pipeline::o365(name, office)
-        .only(&format!("otlp: {{ endpoint: '{url}', {QUICK}, {keys} }}"));
+    let pipeline = to_otlp(name, office, collector, keys);
     let ended = pipeline.give(sluicegate(at).args("run --once")).run();
     let complaints = &collector.state().complaints;
     assert!(complaints.is_empty(), "{complaints:#?}");
@@ -68,4 +73,15 @@ fn records_that_are_rejected_without_a_name_are_found_and_kept() {
     assert_eq!((verdict.missing, verdict.invented), (0, 0), "{verdict:?}");
     // What was taken beside a rejected record comes again, in each half until that one is alone.
     assert!(verdict.owed == 400 && verdict.duplicated > 0, "{verdict:?}");
+}
+
+#[test]
+fn kills_and_restarts_cost_repetitions_and_no_event() {
+    let office = patient_office(143);
+    let collector = Collector::start(CollectorFaults::default(), 143);
+    survives(
+        &office,
+        &collector,
+        &to_otlp("killed", &office, &collector, ""),
+    );
 }

@@ -2,8 +2,10 @@
 //! by the protocol's own numbers: every event is a record, what is rejected is found, what fails is sent again.
 
 use std::future::{Ready, ready};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use hyper::body::Incoming;
@@ -11,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use sluicegate_office::Office;
+use sluicegate_tests::real_server::{patient_office, torment};
 use sluicegate_tests::{Delivered, Pipeline, Simulated, otlp};
 use tokio::runtime::Runtime;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -34,32 +37,36 @@ struct State {
 
 /// A collector; ends with the value.
 struct Collector {
-    url: String,
+    address: SocketAddr,
     state: Arc<Mutex<State>>,
-    _runtime: Runtime,
+    /// Missing while it is stopped.
+    runtime: Mutex<Option<Runtime>>,
 }
 
 impl Collector {
     fn start(state: State) -> Self {
         let state = Arc::new(Mutex::new(state));
-        let runtime = Runtime::new().unwrap();
-        let listener = runtime
-            .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
-            .unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let shared = state.clone();
-        runtime.spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let state = shared.clone();
-                let service = service_fn(move |request| call(state.clone(), request));
-                let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
-            }
-        });
+        let (address, runtime) = listen("127.0.0.1:0".parse().unwrap(), &state).unwrap();
         Self {
-            url,
+            address,
             state,
-            _runtime: runtime,
+            runtime: Mutex::new(Some(runtime)),
+        }
+    }
+
+    /// Stops it as a kill would, connections and all, or starts it again on its port.
+    fn switch(&self, on: bool) {
+        let mut runtime = self.runtime.lock().unwrap();
+        *runtime = None;
+        if on {
+            // A connection of another test may hold the port for a moment.
+            let started = (0..1_000).find_map(|_| {
+                let started = listen(self.address, &self.state);
+                started
+                    .inspect_err(|_| std::thread::sleep(Duration::from_millis(20)))
+                    .ok()
+            });
+            *runtime = Some(started.expect("the port is still ours").1);
         }
     }
 
@@ -74,11 +81,28 @@ impl Collector {
     }
 
     fn pipeline(&self, name: &str, office: &Simulated, keys: &str) -> Pipeline {
-        let url = &self.url;
+        let address = self.address;
         Pipeline::o365(name, office).only(&format!(
-            "otlp: {{ endpoint: '{url}', protocol: grpc, {QUICK}, {keys} }}"
+            "otlp: {{ endpoint: 'http://{address}', protocol: grpc, {QUICK}, {keys} }}"
         ))
     }
+}
+
+/// Serves until the runtime is dropped.
+fn listen(at: SocketAddr, state: &Arc<Mutex<State>>) -> std::io::Result<(SocketAddr, Runtime)> {
+    let runtime = Runtime::new()?;
+    let listener = runtime.block_on(tokio::net::TcpListener::bind(at))?;
+    let address = listener.local_addr()?;
+    let shared = state.clone();
+    runtime.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let state = shared.clone();
+            let service = service_fn(move |request| call(state.clone(), request));
+            let http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(http.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    Ok((address, runtime))
 }
 
 async fn call(
@@ -254,4 +278,23 @@ fn a_credential_that_is_not_accepted_waits_says_so_and_heals() {
     ended.says(&["UNAUTHENTICATED", "check `auth`", "100 event(s) delivered"]);
     let verdict = office.judge(&collector.delivered());
     assert!(verdict.is_clean() && verdict.owed == 100, "{verdict:?}");
+}
+
+#[test]
+fn kills_and_restarts_cost_repetitions_and_no_event() {
+    let office = patient_office(184);
+    let collector = Collector::start(State::default());
+    let folder = folder();
+    torment(
+        || sluicegate(&folder),
+        &collector.pipeline("killed", &office, ""),
+        |on| collector.switch(on),
+        || collector.state().events.len(),
+    );
+    let complaints = collector.state().complaints.clone();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+    let verdict = office.judge(&collector.delivered());
+    assert_eq!((verdict.missing, verdict.invented), (0, 0), "{verdict:?}");
+    // What was under way at a kill or a stop comes again, and nothing else does.
+    assert!(verdict.duplicated < verdict.owed, "{verdict:?}");
 }
