@@ -13,6 +13,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use sluicegate_office::Office;
+use sluicegate_tests::http_server::dawdle;
 use sluicegate_tests::real_server::{patient_office, torment};
 use sluicegate_tests::{Delivered, Pipeline, Simulated, otlp};
 use tokio::runtime::Runtime;
@@ -63,7 +64,7 @@ impl Collector {
             let started = (0..1_000).find_map(|_| {
                 let started = listen(self.address, &self.state);
                 started
-                    .inspect_err(|_| std::thread::sleep(Duration::from_millis(20)))
+                    .inspect_err(|_| dawdle(Duration::from_millis(20)))
                     .ok()
             });
             *runtime = Some(started.expect("the port is still ours").1);
