@@ -5,7 +5,6 @@ use std::future::{Ready, ready};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use hyper::body::Incoming;
@@ -13,8 +12,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use sluicegate_office::Office;
-use sluicegate_tests::http_server::dawdle;
 use sluicegate_tests::real_server::{patient_office, torment};
+use sluicegate_tests::receiver::taken_back;
 use sluicegate_tests::{Delivered, Pipeline, Simulated, otlp};
 use tokio::runtime::Runtime;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
@@ -60,14 +59,7 @@ impl Collector {
         let mut runtime = self.runtime.lock().unwrap();
         *runtime = None;
         if on {
-            // A connection of another test may hold the port for a moment.
-            let started = (0..1_000).find_map(|_| {
-                let started = listen(self.address, &self.state);
-                started
-                    .inspect_err(|_| dawdle(Duration::from_millis(20)))
-                    .ok()
-            });
-            *runtime = Some(started.expect("the port is still ours").1);
+            *runtime = Some(taken_back(|| listen(self.address, &self.state)).1);
         }
     }
 

@@ -17,6 +17,20 @@ use crate::http_server::dawdle;
 /// How often a listener or a connection looks whether it is stopped.
 const LOOK: Duration = Duration::from_millis(3);
 
+/// What listens again on a port that it had; a connection of another test may hold the port for a moment.
+///
+/// # Panics
+/// When somebody else has taken the port and keeps it.
+pub fn taken_back<T>(listen: impl Fn() -> std::io::Result<T>) -> T {
+    let attempt = |_| {
+        let refused = |_: &std::io::Error| dawdle(Duration::from_millis(20));
+        listen().inspect_err(refused).ok()
+    };
+    (0..1_000)
+        .find_map(attempt)
+        .expect("the port is still ours")
+}
+
 /// The receiver's end of a connection. Reading fails once the receiver is stopped.
 pub struct Incoming {
     stream: TcpStream,
@@ -110,14 +124,7 @@ impl Receiver {
     /// # Panics
     /// When somebody else has taken the port and keeps it.
     pub fn start_again(&self) {
-        // A connection of another test may hold the port for a moment.
-        let listener = (0..1_000).find_map(|_| {
-            let listener = TcpListener::bind(self.address);
-            listener
-                .inspect_err(|_| dawdle(Duration::from_millis(20)))
-                .ok()
-        });
-        self.listen(listener.expect("the port is still ours"));
+        self.listen(taken_back(|| TcpListener::bind(self.address)));
     }
 
     /// Starts it again, or stops it.

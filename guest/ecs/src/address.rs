@@ -97,12 +97,6 @@ pub(crate) fn client(event: &mut Event<'_>) -> Step {
     Ok(())
 }
 
-/// Whether the text is an integer of 64 bits.
-fn fits(text: &[u8]) -> bool {
-    let short = (1..=18).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
-    short || str::from_utf8(text).is_ok_and(|text| text.parse::<i64>().is_ok())
-}
-
 /// `client.ip` and `client.port`, when the text of the server was read too.
 pub(crate) fn client_ip(event: &mut Event<'_>) -> Step {
     if let Some(text) = event.document.text(Field::ClientAddress) {
@@ -117,7 +111,7 @@ pub(crate) fn client_ip(event: &mut Event<'_>) -> Step {
     let Some(port) = event.document.text(Field::ClientPortScratch) else {
         return Ok(());
     };
-    if fits(port.escaped) {
+    if str::from_utf8(port.escaped).is_ok_and(|port| port.parse::<i64>().is_ok()) {
         event
             .document
             .set(Field::ClientPort, Value::Number(port.escaped));

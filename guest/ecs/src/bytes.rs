@@ -82,10 +82,7 @@ pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
     if one.len() != other.len() {
         return false;
     }
-    if cfg!(not(target_arch = "wasm32")) {
-        return one == other;
-    }
-    if one.len() > 32 {
+    if one.len() > 32 || cfg!(not(target_arch = "wasm32")) {
         return one == other;
     }
     if let Some(same) = same_ends::<16>(one, other) {

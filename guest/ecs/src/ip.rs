@@ -131,7 +131,7 @@ fn hex_digits(text: &[u8], at: usize) -> usize {
 }
 
 /// Four octets without leading zeros; the last one may end early.
-fn strict_v4(text: &[u8], at: usize, accept: Accept<'_>) -> bool {
+pub(crate) fn strict_v4(text: &[u8], at: usize, accept: Accept<'_>) -> bool {
     octets(text, at, 4, accept)
 }
 

@@ -278,6 +278,7 @@ fn load(world: &World<'_>, stream: &str) -> Option<Cursor> {
 fn reconcile(world: &World<'_>, skew: Option<i64>) -> i64 {
     let Some(skew) = skew else { return 0 };
     if skew.abs() <= SKEW_TOLERANCE {
+        // The earlier clock is the safe one here, too.
         return if skew < -SKEW_NOISE { skew } else { 0 };
     }
     let seconds = (skew / 1000).to_string();

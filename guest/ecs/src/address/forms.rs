@@ -21,7 +21,7 @@ pub(crate) struct Parts<'a> {
 
 /// A strictly written IPv4 or IPv6 address, with or without a zone id.
 pub(crate) fn is_ip(text: &[u8]) -> bool {
-    if is_ipv4(text) {
+    if ip::strict_v4(text, 0, &mut |end| end == text.len()) {
         return true;
     }
     if !any(text, |byte| byte == b':') {
@@ -36,27 +36,6 @@ pub(crate) fn is_ip(text: &[u8]) -> bool {
         None => text,
     };
     address.parse::<Ipv6Addr>().is_ok()
-}
-
-/// Four numbers up to 255, none of them with a zero in front: what `Ipv4Addr` reads.
-fn is_ipv4(text: &[u8]) -> bool {
-    let (mut dots, mut digits, mut number) = (0, 0, 0);
-    if text.len() > "255.255.255.255".len() {
-        return false;
-    }
-    for &byte in text {
-        if byte == b'.' && digits > 0 {
-            (dots, digits, number) = (dots + 1, 0, 0);
-        } else if byte.is_ascii_digit() && (digits == 0 || number > 0) {
-            (digits, number) = (digits + 1, number * 10 + u32::from(byte - b'0'));
-            if number > 255 {
-                return false;
-            }
-        } else {
-            return false;
-        }
-    }
-    dots == 3 && digits > 0
 }
 
 /// Takes `::ffff:` from before IPv4 addresses.
@@ -337,7 +316,7 @@ mod tests {
         }
         for text in texts {
             assert_eq!(
-                is_ipv4(text.as_bytes()),
+                is_ip(text.as_bytes()),
                 text.parse::<Ipv4Addr>().is_ok(),
                 "{text}"
             );

@@ -239,7 +239,7 @@ fn a_service_whose_clock_is_far_ahead_makes_nothing_lost() {
 fn a_clock_put_right_behind_a_long_absence_is_believed() {
     let mut office = Office::new();
     let mut run = Run::new("");
-    // The clock is eight days ahead; a week later, when nothing was asked for, it is put right.
+    // The clock is eight days ahead; as long later, when nothing was asked for, it is right.
     run.pass(8 * DAY);
     office.skew = -8 * DAY;
     run.settle(&mut office);
