@@ -11,6 +11,7 @@ use bumpalo::collections::Vec as ArenaVec;
 pub(crate) use forms::is_ip;
 use forms::{host_and_text, parse, split_host, unmap};
 
+use crate::bytes::{any, position, same};
 use crate::event::{Event, Failure, Step, describe, fail};
 use crate::print::print;
 use crate::table::fields::Field;
@@ -75,7 +76,7 @@ pub(crate) fn client(event: &mut Event<'_>) -> Step {
     let given = text.decode(arena);
     let text = unmap(arena, given, event.newer);
     let value = |bytes| Value::Text(Text::encode(arena, bytes));
-    if text != given {
+    if !same(text, given) {
         event.document.set(Field::ClientTempScratch, value(text));
     }
     if text.is_empty() {
@@ -137,17 +138,13 @@ pub(crate) fn server(event: &mut Event<'_>) -> Step {
         return Ok(());
     };
     let arena = event.arena;
-    let mut line = ArenaVec::new_in(arena);
-    let decoded = text.decode(arena);
-    line.extend(
-        decoded
-            .iter()
-            .copied()
-            .filter(|byte| !matches!(byte, b'\r' | b'\n')),
-    );
-    let text = line.into_bump_slice();
     let value = |bytes| Value::Text(Text::encode(arena, bytes));
-    if text != decoded {
+    let mut text = text.decode(arena);
+    let breaks = |byte: u8| matches!(byte, b'\r' | b'\n');
+    if any(text, breaks) {
+        let mut line = ArenaVec::with_capacity_in(text.len(), arena);
+        line.extend(text.iter().copied().filter(|&byte| !breaks(byte)));
+        text = line.into_bump_slice();
         event.document.set(Field::ServerTempScratch, value(text));
     }
     if text.is_empty() {
@@ -199,7 +196,7 @@ pub(crate) fn copies(event: &mut Event<'_>) -> Step {
 /// `network.type` of the client.
 pub(crate) fn network(event: &mut Event<'_>) -> Step {
     if let Some(ip) = event.document.text(Field::ClientIp) {
-        let kind = if ip.escaped.contains(&b':') {
+        let kind = if position(ip.escaped, b':').is_some() {
             "ipv6"
         } else {
             "ipv4"

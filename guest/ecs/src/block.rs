@@ -19,9 +19,9 @@ impl Block {
     /// The sixteen bytes from `at`, with zeros behind the end of the bytes.
     #[inline]
     pub(crate) fn load(bytes: &[u8], at: usize) -> Self {
-        let rest = bytes.get(at..).unwrap_or_default();
         // Two loads into registers: as one array the block would go through memory in wasm.
-        if let Some(all) = rest.first_chunk::<16>()
+        if let Some(rest) = bytes.get(at..)
+            && let Some(all) = rest.first_chunk::<16>()
             && let Some((low, rest)) = all.split_first_chunk()
             && let Some(high) = rest.first_chunk()
         {
@@ -32,7 +32,7 @@ impl Block {
                 all: wasm::load(all),
             };
         }
-        Block::from(load_end(bytes, rest.len()))
+        Block::from(load_end(bytes, bytes.len().saturating_sub(at)))
     }
 
     /// Marks, one bit a byte, quotes, backslashes and control bytes.
@@ -104,7 +104,7 @@ mod x86 {
 #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
 mod wasm {
     use std::arch::wasm32::{
-        u8x16_bitmask, u8x16_eq, u8x16_min, u8x16_splat, v128, v128_load, v128_or,
+        u8x16_bitmask, u8x16_eq, u8x16_min, u8x16_splat, u8x16_sub_sat, v128, v128_load, v128_xor,
     };
 
     #[inline]
@@ -116,10 +116,11 @@ mod wasm {
 
     #[inline]
     pub(super) fn stops(block: v128) -> u32 {
-        let quote = u8x16_eq(block, u8x16_splat(0x22));
-        let backslash = u8x16_eq(block, u8x16_splat(0x5c));
-        let control = u8x16_eq(u8x16_min(block, u8x16_splat(0x1f)), block);
-        u32::from(u8x16_bitmask(v128_or(v128_or(quote, backslash), control)))
+        // With bit 1 flipped the quote is 0x20, just above the control bytes, which stay below it.
+        let quote_or_control = u8x16_sub_sat(v128_xor(block, u8x16_splat(0x02)), u8x16_splat(0x20));
+        let backslash = v128_xor(block, u8x16_splat(0x5c));
+        let stop = u8x16_min(quote_or_control, backslash);
+        u32::from(u8x16_bitmask(u8x16_eq(stop, u8x16_splat(0))))
     }
 }
 
@@ -127,17 +128,17 @@ const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// The high bit of every byte that ends a run; the lowest mark is exact, those above may be false.
 #[inline]
-pub(crate) fn word(word: u64) -> u64 {
+fn word(word: u64) -> u64 {
     // With bit 1 flipped the quote is 0x20, just above the control bytes, which stay below it.
     let quote_or_control = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
     let backslash = (word ^ (ONES * 0x5c)).wrapping_sub(ONES);
     (quote_or_control | backslash) & !word & (ONES * 0x80)
 }
 
-/// The high bit of every backslash; the lowest mark is exact, those above may be false.
+/// The high bit of every such byte; the lowest mark is exact, those above may be false.
 #[inline]
-pub(crate) fn backslashes(word: u64) -> u64 {
-    let zero = word ^ (ONES * 0x5c);
+pub(crate) fn equal(word: u64, byte: u8) -> u64 {
+    let zero = word ^ (ONES * u64::from(byte));
     zero.wrapping_sub(ONES) & !zero & (ONES * 0x80)
 }
 

@@ -4,6 +4,8 @@
 //! length known only at run time is a call, so short texts are handled in two pieces of fixed size
 //! that may overlap.
 
+use crate::block;
+
 /// Longer texts are worth a call.
 const SHORT: usize = 64;
 
@@ -70,10 +72,43 @@ fn ends<const N: usize, const ROOM: usize>(room: &mut [u8; ROOM], bytes: &[u8]) 
     true
 }
 
-/// Whether a byte is there of which `is` holds. Every byte is asked, so that many are asked at once.
+/// Whether a byte is there of which `is` holds. Sixteen are asked at once, some of them twice.
 #[inline]
 pub(crate) fn any(bytes: &[u8], is: impl Fn(u8) -> bool) -> bool {
-    bytes.iter().fold(false, |found, &byte| found | is(byte))
+    let among = |block: [u8; 16]| block.iter().fold(false, |found, &byte| found | is(byte));
+    let twice = |word: u64| u128::from(word) << 64 | u128::from(word);
+    if let Some(last) = bytes.last_chunk::<16>() {
+        let (blocks, _) = bytes.as_chunks();
+        return among(*last) || blocks.iter().any(|block| among(*block));
+    }
+    let block = if let Some(first) = bytes.first_chunk::<8>()
+        && let Some(last) = bytes.last_chunk()
+    {
+        u128::from(u64::from_le_bytes(*first)) << 64 | u128::from(u64::from_le_bytes(*last))
+    } else if let Some(first) = bytes.first_chunk::<4>()
+        && let Some(last) = bytes.last_chunk()
+    {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        twice(u64::from(first) << 32 | u64::from(last))
+    } else {
+        return bytes.iter().any(|&byte| is(byte));
+    };
+    among(block.to_le_bytes())
+}
+
+/// Where the first of these bytes stands. Eight are looked at at once.
+#[inline]
+pub(crate) fn position(bytes: &[u8], byte: u8) -> Option<usize> {
+    let mut rest = bytes;
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        let marks = block::equal(u64::from_le_bytes(*word), byte);
+        if marks != 0 {
+            return Some(bytes.len() - rest.len() + marks.trailing_zeros() as usize / 8);
+        }
+        rest = behind;
+    }
+    let at = rest.iter().position(|&other| other == byte)?;
+    Some(bytes.len() - rest.len() + at)
 }
 
 /// Whether both are the same bytes.
@@ -82,8 +117,13 @@ pub(crate) fn same(one: &[u8], other: &[u8]) -> bool {
     if one.len() != other.len() {
         return false;
     }
-    if one.len() > 32 || cfg!(not(target_arch = "wasm32")) {
+    if cfg!(not(target_arch = "wasm32")) {
         return one == other;
+    }
+    if one.len() > 32 {
+        let ((blocks, _), (others, _)) = (one.as_chunks::<16>(), other.as_chunks());
+        return one.last_chunk::<16>() == other.last_chunk()
+            && blocks.iter().zip(others).all(|(one, other)| one == other);
     }
     if let Some(same) = same_ends::<16>(one, other) {
         return same;
@@ -135,6 +175,35 @@ mod tests {
                 let mut other = text[..length].to_vec();
                 other[at] ^= 1;
                 assert!(!same(&text[..length], &other), "{length} {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_is_found() {
+        for rest in [b'a', b'\\' ^ 1, b'\\' ^ 0x80, 0, 0xff, b'\\'] {
+            for length in 0..20 {
+                let mut text = vec![b'~'; length];
+                assert_eq!(position(&text, b'\\'), None);
+                for at in (0..length).rev() {
+                    text.fill(b'~');
+                    text[at + 1..].fill(rest);
+                    text[at] = b'\\';
+                    assert_eq!(position(&text, b'\\'), Some(at), "{text:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn any_of_every_length() {
+        for length in 0..70 {
+            let mut text = vec![b'~'; length];
+            assert!(!any(&text, |byte| byte == b'.'));
+            for at in 0..length {
+                text[at] = b'.';
+                assert!(any(&text, |byte| byte == b'.'), "{at} of {length}");
+                text[at] = b'~';
             }
         }
     }

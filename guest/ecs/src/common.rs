@@ -12,7 +12,7 @@ use crate::value::{Kind, Value};
 
 /// The fields every event has.
 pub(crate) fn constants(event: &mut Event<'_>) -> Step {
-    let document = &mut event.document;
+    let document = &mut *event.document;
     let version = if event.newer { "8.11.0" } else { "8.3.0" };
     document.set_word(Field::EcsVersion, version);
     document.set_word(Field::EventDataset, "o365.audit");

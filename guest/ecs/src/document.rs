@@ -49,18 +49,18 @@ pub(crate) struct Document<'a> {
     /// A bit for each field that is present.
     rows: [u64; WORDS],
     /// For the lists that have grown long.
-    indexes: Vec<(Field, Index<'a>)>,
+    indexes: ArenaVec<'a, (Field, Index<'a>)>,
 }
 
 impl<'a> Document<'a> {
-    pub(crate) fn new(arena: &'a Bump) -> Self {
-        Document {
+    pub(crate) fn new(arena: &'a Bump) -> &'a mut Self {
+        arena.alloc_with(|| Document {
             arena,
             places: [0; COUNT],
             slots: ArenaVec::with_capacity_in(64, arena),
             rows: [0; WORDS],
-            indexes: Vec::new(),
-        }
+            indexes: ArenaVec::new_in(arena),
+        })
     }
 
     #[inline]

@@ -35,8 +35,8 @@ pub(crate) struct Event<'a> {
     pub(crate) newer: bool,
     /// Never give up.
     pub(crate) robust: bool,
-    pub(crate) record: Record<'a>,
-    pub(crate) document: Document<'a>,
+    pub(crate) record: &'a mut Record<'a>,
+    pub(crate) document: &'a mut Document<'a>,
     /// The number of the record type, when the table knows it.
     pub(crate) code: Option<u16>,
     /// When the event happened, in milliseconds.
@@ -46,7 +46,7 @@ pub(crate) struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    pub(crate) fn new(arena: &'a Bump, options: &'a Options, record: Record<'a>) -> Self {
+    pub(crate) fn new(arena: &'a Bump, options: &'a Options, record: &'a mut Record<'a>) -> Self {
         Event {
             arena,
             options,
@@ -62,7 +62,7 @@ impl<'a> Event<'a> {
 
     /// Runs a rule; in robust mode its failure is noted and does not stop the others.
     #[inline]
-    pub(crate) fn attempt(&mut self, rule: fn(&mut Self) -> Step) -> Step {
+    pub(crate) fn attempt(&mut self, rule: impl Fn(&mut Self) -> Step) -> Step {
         match rule(self) {
             Err(Failure(what)) if self.robust => {
                 self.note(&what);
@@ -252,7 +252,13 @@ impl<'a> Event<'a> {
 }
 
 /// A scalar or an array of scalars.
+#[inline]
 fn is_flat(value: Value<'_>) -> bool {
+    matches!(value, Value::Text(_)) || is_flat_other(value)
+}
+
+/// The same for what is not a text; most values are.
+fn is_flat_other(value: Value<'_>) -> bool {
     match value.kind() {
         Kind::Object => false,
         Kind::Array => value

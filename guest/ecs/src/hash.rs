@@ -73,17 +73,19 @@ pub(crate) const fn bytes(text: &[u8]) -> Hash {
         state = mix(state, u64::from_le_bytes(*word));
         rest = behind;
     }
-    // Up to seven bytes: two of four that may overlap, or one by one.
+    // Up to seven bytes: two of four that may overlap, or up to three.
     let tail = if let (Some(first), Some(last)) = (rest.first_chunk(), rest.last_chunk()) {
         let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
         first as u64 | (last as u64) << (8 * (rest.len() - 4))
+    } else if let [first, .., last] = *rest {
+        // Of two bytes the one in the middle is the last again.
+        let middle = rest.len() / 2;
+        let middle = (rest[middle] as u64) << (8 * middle);
+        first as u64 | middle | (last as u64) << (8 * (rest.len() - 1))
+    } else if let [only] = *rest {
+        only as u64
     } else {
-        let (mut tail, mut index) = (0, 0);
-        while index < rest.len() {
-            tail |= (rest[index] as u64) << (8 * index);
-            index += 1;
-        }
-        tail
+        0
     };
     finish(state, tail, text.len())
 }

@@ -114,7 +114,7 @@ struct Input<'a> {
 
 /// A record that can be mapped, and what had to be repaired first.
 struct Readable<'a> {
-    record: Record<'a>,
+    record: &'a mut Record<'a>,
     bytes: &'a [u8],
     notes: Vec<&'static str>,
     message: Option<Text<'a>>,
@@ -130,14 +130,14 @@ impl<'a> Input<'a> {
                 return Err(Rejected { reason });
             }
         };
-        identify(self.arena, &readable.record, id);
+        identify(self.arena, readable.record, id);
         let fingerprint = readable.record.fingerprint;
         let time_ms = match self.options.profile {
             Profile::Newer | Profile::V1_7_1 => self.map_ecs(readable, out),
             Profile::O365beat => self.map_beat(readable, out),
             Profile::Raw => {
                 out.extend_from_slice(trim_space(readable.bytes));
-                self.creation_time(&readable.record)
+                self.creation_time(readable.record)
             }
         };
         Ok(Mapped {
@@ -317,7 +317,7 @@ impl<'a> Input<'a> {
             prune: event.newer && complete,
             quoted,
         };
-        write_event(&event.document, &event.record, audit, style, out);
+        write_event(event.document, event.record, audit, style, out);
     }
 
     fn keep_original(&self, event: &mut Event<'a>) {
@@ -344,7 +344,7 @@ impl<'a> Input<'a> {
     }
 
     fn map_beat(&self, readable: Readable<'a>, out: &mut Vec<u8>) -> Option<i64> {
-        let time_ms = self.creation_time(&readable.record);
+        let time_ms = self.creation_time(readable.record);
         o365beat::map(
             self.arena,
             self.options,

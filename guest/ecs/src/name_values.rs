@@ -209,11 +209,9 @@ fn sanitise<'a>(arena: &'a Bump, name: Text<'a>) -> Text<'a> {
         return name;
     }
     let escaped = arena.alloc_slice_copy(name.escaped);
-    for byte in escaped
-        .iter_mut()
-        .filter(|byte| matches!(byte, b' ' | b'.'))
-    {
-        *byte = b'_';
+    for byte in &mut *escaped {
+        let fits = !matches!(*byte, b' ' | b'.');
+        *byte = if fits { *byte } else { b'_' };
     }
     Text {
         escaped,
@@ -227,7 +225,7 @@ struct Names<'a> {
     pairs: ArenaVec<'a, Pair<'a>>,
     index: Index<'a>,
     /// A bit for each name by its hash: most lists hold no name twice.
-    seen: u64,
+    seen: [u64; 8],
 }
 
 impl<'a> Names<'a> {
@@ -237,7 +235,7 @@ impl<'a> Names<'a> {
             arena,
             pairs,
             index: Index::new(arena),
-            seen: 0,
+            seen: [0; 8],
         }
     }
 
@@ -253,13 +251,13 @@ impl<'a> Names<'a> {
     fn put(&mut self, pair: Pair<'a>) {
         let hash = hash::bytes(pair.name.decode(self.arena));
         let bit = 1 << (hash.get() >> 24 & 63);
-        if self.seen & bit != 0
-            && let Some(row) = self.row(hash, pair.name)
-        {
+        let seen = &mut self.seen[(hash.get() >> 30 & 7) as usize];
+        let similar = *seen & bit != 0;
+        *seen |= bit;
+        if similar && let Some(row) = self.row(hash, pair.name) {
             self.pairs[row] = pair;
             return;
         }
-        self.seen |= bit;
         self.pairs.push(pair);
         self.index.push(hash);
     }

@@ -37,7 +37,7 @@ const CONVERSIONS: [(Known, &str, &str); 7] = [
 pub(crate) fn map<'a>(
     arena: &'a Bump,
     options: &Options,
-    mut record: Record<'a>,
+    record: &mut Record<'a>,
     arrival_ms: i64,
     out: &mut Vec<u8>,
 ) {
@@ -46,8 +46,8 @@ pub(crate) fn map<'a>(
         objects: Vec::new(),
     };
     beat.put("ecs", "version", Value::word("1.1.0"));
-    beat.timestamp(&record, arrival_ms);
-    let converted = beat.dissect(&record);
+    beat.timestamp(record, arrival_ms);
+    let converted = beat.dissect(record);
     if options.o365beat.processed {
         for known in [Known::Parameters, Known::ExtendedProperties] {
             if let Some(value) = record.get(known).filter(|value| value.is_array()) {
@@ -93,7 +93,7 @@ pub(crate) fn map<'a>(
             .collect();
         beat.put("", "tags", Value::List(arena.alloc_slice_copy(&tags)));
     }
-    beat.write(&record, out);
+    beat.write(record, out);
 }
 
 struct Beat<'a> {

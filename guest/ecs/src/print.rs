@@ -13,9 +13,18 @@ use crate::text::Text;
 use crate::value::{Kind, Value};
 
 /// The value as a template writes it.
+#[inline]
 pub(crate) fn render<'a>(arena: &'a Bump, value: Value<'a>) -> Text<'a> {
+    if let Value::Text(text) = value {
+        text
+    } else {
+        render_other(arena, value)
+    }
+}
+
+/// The same for what is not a text; most values are.
+fn render_other<'a>(arena: &'a Bump, value: Value<'a>) -> Text<'a> {
     match value {
-        Value::Text(text) => text,
         Value::Null => Text::plain(b""),
         _ => {
             let mut text = ArenaVec::new_in(arena);

@@ -47,15 +47,21 @@ const COMPARED: usize = 64;
 
 impl<'a> Record<'a> {
     /// Reads one JSON object and nothing behind it.
-    pub(crate) fn read(arena: &'a Bump, bytes: &'a [u8], quoted: bool) -> Result<Self, Broken> {
-        let mut record = Record {
+    ///
+    /// It is made where it stays: a record is large, and would be copied at every turn.
+    pub(crate) fn read(
+        arena: &'a Bump,
+        bytes: &'a [u8],
+        quoted: bool,
+    ) -> Result<&'a mut Self, Broken> {
+        let record = arena.alloc_with(|| Record {
             members: ArenaVec::with_capacity_in(48, arena),
             known: [MISSING; NAMES.len()],
             flags: 0,
             fingerprint: 0,
             twice: false,
             dotted: false,
-        };
+        });
         let mut scanner = Scanner::new(bytes);
         let read = record.read_object(arena, bytes, &mut scanner, quoted);
         read.ok_or_else(|| scanner.broken())?;

@@ -6,8 +6,7 @@
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
-use crate::block;
-use crate::bytes::{any, same};
+use crate::bytes::{any, position, same};
 
 /// The inside of a JSON string.
 #[derive(Clone, Copy, Debug)]
@@ -67,7 +66,7 @@ impl<'a> Text<'a> {
         if self.plain && other.plain {
             return same(self.escaped, other.escaped);
         }
-        self.escaped == other.escaped || self.decode(arena) == other.decode(arena)
+        same(self.escaped, other.escaped) || self.decode(arena) == other.decode(arena)
     }
 
     /// Equal to a word of our own.
@@ -103,7 +102,7 @@ pub(crate) fn escape(text: &[u8], write: &mut dyn FnMut(&[u8])) {
 
 fn unescape(escaped: &[u8], text: &mut ArenaVec<'_, u8>) {
     let mut rest = escaped;
-    while let Some(at) = backslash(rest) {
+    while let Some(at) = position(rest, b'\\') {
         text.extend_from_slice_copy(&rest[..at]);
         let length = match rest.get(at + 1) {
             Some(b'n') => push(text, '\n'),
@@ -118,20 +117,6 @@ fn unescape(escaped: &[u8], text: &mut ArenaVec<'_, u8>) {
         rest = rest.get(at + length..).unwrap_or_default();
     }
     text.extend_from_slice_copy(rest);
-}
-
-/// Where the first backslash stands.
-fn backslash(bytes: &[u8]) -> Option<usize> {
-    let mut rest = bytes;
-    while let Some((word, behind)) = rest.split_first_chunk() {
-        let marks = block::backslashes(u64::from_le_bytes(*word));
-        if marks != 0 {
-            return Some(bytes.len() - rest.len() + marks.trailing_zeros() as usize / 8);
-        }
-        rest = behind;
-    }
-    let at = rest.iter().position(|&byte| byte == b'\\')?;
-    Some(bytes.len() - rest.len() + at)
 }
 
 fn push(text: &mut ArenaVec<'_, u8>, character: char) -> usize {
@@ -171,22 +156,6 @@ pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_first_backslash_is_found() {
-        for rest in [b'a', b'\\' ^ 1, b'\\' ^ 0x80, 0, 0xff, b'\\'] {
-            for length in 0..20 {
-                let mut text = vec![b'~'; length];
-                assert_eq!(backslash(&text), None);
-                for at in (0..length).rev() {
-                    text.fill(b'~');
-                    text[at + 1..].fill(rest);
-                    text[at] = b'\\';
-                    assert_eq!(backslash(&text), Some(at), "{text:?}");
-                }
-            }
-        }
-    }
 
     #[test]
     fn escapes_round_trip() {

@@ -1,6 +1,6 @@
 //! Users, the organisation, the host, and the lists of what is related.
 
-use crate::bytes::any;
+use crate::bytes::{any, position};
 use crate::event::{Event, Step, describe, fail};
 use crate::print::render;
 use crate::table::fields::Field;
@@ -46,10 +46,13 @@ pub(crate) fn split(event: &mut Event<'_>) -> Step {
                 describe(value)
             ));
         };
-        let mut parts = text.escaped.split(|&byte| byte == b'@');
-        let (Some(before), Some(after), None) = (parts.next(), parts.next(), parts.next()) else {
+        let Some(at) = position(text.escaped, b'@') else {
             continue;
         };
+        let (before, after) = (&text.escaped[..at], &text.escaped[at + 1..]);
+        if position(after, b'@').is_some() {
+            continue;
+        }
         let part = |escaped| {
             Value::Text(Text {
                 escaped,

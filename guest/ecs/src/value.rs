@@ -158,9 +158,18 @@ impl<'a> Value<'a> {
         self.member(name).filter(|value| !value.is_null())
     }
 
+    /// Room for the members and one more, as far as it is known without reading them.
+    fn room(self) -> usize {
+        if let Value::Pairs(pairs) = self {
+            pairs.len() + 1
+        } else {
+            16
+        }
+    }
+
     /// The object without the members of these names.
     pub(crate) fn without(self, arena: &'a Bump, names: &[&str]) -> Value<'a> {
-        let mut pairs = ArenaVec::new_in(arena);
+        let mut pairs = ArenaVec::with_capacity_in(self.room(), arena);
         pairs.extend(
             self.members()
                 .filter(|pair| !names.iter().any(|name| pair.name.is(name))),
@@ -170,7 +179,7 @@ impl<'a> Value<'a> {
 
     /// The object with this member set.
     pub(crate) fn with(self, arena: &'a Bump, name: &'static str, value: Value<'a>) -> Value<'a> {
-        let mut pairs = ArenaVec::new_in(arena);
+        let mut pairs = ArenaVec::with_capacity_in(self.room(), arena);
         pairs.extend(self.members().filter(|pair| !pair.name.is(name)));
         pairs.push(Pair {
             name: Text::plain(name.as_bytes()),
@@ -258,23 +267,30 @@ impl<'a> Walk<'a> {
         self.scanner.space();
         self.scanner.expect(b':')?;
         self.scanner.space();
+        if self.scanner.peek() == Some(b'"') {
+            return self.text().map(Value::Text);
+        }
         self.value()
+    }
+
+    /// The text that stands here.
+    #[inline]
+    fn text(&mut self) -> Option<Text<'a>> {
+        self.scanner.at += 1;
+        let start = self.scanner.at;
+        self.scanner.flags = 0;
+        self.scanner.string()?;
+        Some(Text {
+            escaped: self.tree.json.get(start..self.scanner.at - 1)?,
+            plain: self.scanner.flags & scan::ESCAPE == 0,
+        })
     }
 
     /// The name and the value that stand here.
     #[inline]
     pub(crate) fn pair(&mut self) -> Option<Pair<'a>> {
-        let start = self.scanner.at + 1;
-        self.scanner.at = start;
-        self.scanner.flags = 0;
-        self.scanner.string()?;
-        let escaped = self.tree.json.get(start..self.scanner.at - 1)?;
-        let name = Text {
-            escaped,
-            plain: self.scanner.flags & scan::ESCAPE == 0,
-        };
         Some(Pair {
-            name,
+            name: self.text()?,
             value: self.member_value()?,
         })
     }

@@ -1,7 +1,7 @@
 //! Writes the event: the fields in the order of the table, the kept members as `o365.audit`.
 //!
 //! An object is opened when its first member turns out to be kept; a value that vanishes takes back
-//! whatever was opened for it. Runs of members that no rule touched are copied as one piece.
+//! whatever was opened for it. A member that no rule touched is copied as one piece.
 
 use crate::bytes::{put, put_quoted};
 use crate::clean::write_tree;

@@ -136,12 +136,15 @@ pub fn append(
         batch.bytes.truncate(start);
         return Err("its event has more than 4 GiB".into());
     };
-    if id.len() != USUAL_ID {
+    // A copy of a length known here is no call.
+    if let Ok(id) = <&[u8; USUAL_ID]>::try_from(id) {
+        batch.bytes[start..body].copy_from_slice(id);
+    } else {
         batch.bytes.resize(end.max(end - USUAL_ID + id.len()), 0);
         batch.bytes.copy_within(body..end, start + id.len());
         batch.bytes.truncate(end - USUAL_ID + id.len());
+        batch.bytes[start..start + id.len()].copy_from_slice(id);
     }
-    batch.bytes[start..start + id.len()].copy_from_slice(id);
     let (fingerprint, time) = (event.fingerprint, event.time);
     batch.entries.push(Entry {
         id_length,
