@@ -23,13 +23,9 @@ pub(crate) fn timestamp(event: &mut Event<'_>) -> Step {
         };
     };
     let text = print(event.arena, value).decode(event.arena);
-    let epoch = if event.robust {
-        parse_epoch(text)
-    } else {
-        None
-    };
+    let epoch = || event.robust.then(|| parse_epoch(text)).flatten();
     let time = parse(text)
-        .or(epoch)
+        .or_else(epoch)
         .ok_or_else(|| no_date(text, Known::CreationTime.name()))?;
     event.time_ms = Some(time);
     let text = Text::plain(format(event.arena, time));
@@ -248,7 +244,10 @@ fn days([year, month, day]: [i64; 3]) -> Option<i64> {
 
 /// `2024-03-05T10:11:12.345Z`.
 pub(crate) fn format(arena: &Bump, time: i64) -> &[u8] {
-    let (day, of_day) = (time.div_euclid(86_400_000), time.rem_euclid(86_400_000));
+    // Within four digits of a year, 32 bits hold the days; they are divided for less than 64 are.
+    let time = time.clamp(YEAR_0, YEAR_10000 - 1);
+    let of_day = u32::try_from(time.rem_euclid(86_400_000)).unwrap_or(0);
+    let day = i32::try_from(time.div_euclid(86_400_000)).unwrap_or(0);
     let shifted = day + 719_468;
     let era = shifted.div_euclid(146_097);
     let of_era = shifted.rem_euclid(146_097);
@@ -257,17 +256,17 @@ pub(crate) fn format(arena: &Bump, time: i64) -> &[u8] {
     let month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * month + 2) / 5 + 1;
     let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let year = era * 400 + year_of_era + i32::from(month <= 2);
     let text = arena.alloc_slice_copy(b"0000-00-00T00:00:00.000Z");
-    let mut write = |at: usize, count: usize, mut number: i64| {
+    let mut write = |at: usize, count: usize, mut number: u32| {
         for digit in text[at..at + count].iter_mut().rev() {
             *digit = b'0' + u8::try_from(number % 10).unwrap_or(0);
             number /= 10;
         }
     };
-    write(0, 4, year);
-    write(5, 2, month);
-    write(8, 2, day);
+    write(0, 4, year.cast_unsigned());
+    write(5, 2, month.cast_unsigned());
+    write(8, 2, day.cast_unsigned());
     write(11, 2, of_day / 3_600_000);
     write(14, 2, of_day / 60_000 % 60);
     write(17, 2, of_day / 1000 % 60);
@@ -309,6 +308,10 @@ mod tests {
         check("0001-01-01T00:00:00", Some("0001-01-01T00:00:00.000Z"));
         check("9999-12-31T23:59:59.999Z", Some("9999-12-31T23:59:59.999Z"));
         check("1969-12-31T23:59:59.9Z", Some("1969-12-31T23:59:59.900Z"));
+        check("0000-01-01", Some("0000-01-01T00:00:00.000Z"));
+        let arena = Bump::new();
+        assert_eq!(format(&arena, i64::MIN), b"0000-01-01T00:00:00.000Z");
+        assert_eq!(format(&arena, i64::MAX), b"9999-12-31T23:59:59.999Z");
     }
 
     #[test]

@@ -243,8 +243,6 @@ impl<'a> Input<'a> {
             readable.record.list_dotted(self.arena);
         }
         let mut event = Event::new(self.arena, self.options, readable.record);
-        let arrival = Text::plain(dates::format(self.arena, self.arrival_ms));
-        event.document.set(Field::Timestamp, Value::Text(arrival));
         for tag in &self.options.tags {
             let text = Text::encode(self.arena, tag.as_bytes());
             event.document.append(Field::Tags, Value::Text(text));
@@ -267,6 +265,10 @@ impl<'a> Input<'a> {
             }
         }
         let end = steps::run(&mut event);
+        if !event.document.has(Field::Timestamp) {
+            let arrival = Text::plain(dates::format(self.arena, self.arrival_ms));
+            event.document.set(Field::Timestamp, Value::Text(arrival));
+        }
         self.end(&mut event, end, out);
         event.time_ms
     }
