@@ -262,7 +262,11 @@ impl<'a> Walk<'a> {
     }
 
     /// The value behind a name that was passed.
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "most values are short texts; a call would cost more than they do"
+    )]
+    #[inline(always)]
     pub(crate) fn member_value(&mut self) -> Option<Value<'a>> {
         self.scanner.space();
         self.scanner.expect(b':')?;
