@@ -179,10 +179,10 @@ impl<'a> Document<'a> {
         if matches!(self.slot(field), Some(Slot::One(one)) if one.same(value, arena)) {
             return;
         }
-        if self.list(field).len() > SEARCHED {
+        let values = self.list(field);
+        if values.len() > SEARCHED {
             return self.append_indexed(field, value);
         }
-        let values = self.list(field);
         if !values.iter().any(|have| have.same(value, arena)) {
             values.push(value);
         }
