@@ -84,6 +84,11 @@ fn read<'a>(
     let mut text = print(event.arena, value).decode(event.arena);
     if investigation {
         text = without_query_time(event.arena, text);
+        if !event.robust {
+            // What a failure behind this leaves is the text as it was cleaned.
+            let cleaned = Value::Text(Text::encode(event.arena, text));
+            event.record.put(Known::Data, cleaned);
+        }
     }
     match parse(event.arena, text) {
         Some(data) if data.is_object() => Ok(Some(data)),

@@ -105,9 +105,6 @@ fn recipients(event: &mut Event<'_>) -> Step {
     let Some(mail) = event.set(Known::ExchangeMetaData) else {
         return Ok(());
     };
-    if !mail.is_object() {
-        return Ok(());
-    }
     event.document.list(Field::DestinationUserEmail);
     for name in ["To", "CC", "BCC"] {
         let Some(value) = mail.member(name) else {
@@ -148,10 +145,11 @@ fn policies(event: &mut Event<'_>) -> Step {
     }
     let (mut severity, mut blocked) = (b"0" as &[u8], false);
     for policy in items(event, policies, "PolicyDetails")? {
-        let Some(rules) = policy.set_member("Rules") else {
+        let Some(rules) = object(event, policy, "PolicyDetails")?.set_member("Rules") else {
             continue;
         };
         for rule in items(event, rules, "PolicyDetails.Rules")? {
+            let rule = object(event, rule, "PolicyDetails.Rules")?;
             rule_names(event, rule)?;
             severity = severity.max(rule_level(event, rule)?);
             blocked = blocked || blocks(event, rule)?;
@@ -168,17 +166,30 @@ fn policies(event: &mut Event<'_>) -> Step {
     Ok(())
 }
 
-/// The objects of an array; robust mode passes over anything else.
-fn items<'a>(event: &Event<'a>, value: Value<'a>, name: &str) -> Result<Vec<Value<'a>>, Failure> {
-    let objects: Vec<_> = value
-        .elements()
-        .filter(|element| element.is_object())
-        .collect();
-    let all = value.is_array() && objects.len() == value.elements().count();
-    if all || event.robust {
-        return Ok(objects);
+/// The elements of an array; robust mode passes over what is no object.
+fn items<'a>(
+    event: &Event<'a>,
+    value: Value<'a>,
+    name: &str,
+) -> Result<impl Iterator<Item = Value<'a>> + use<'a>, Failure> {
+    if !value.is_array() && !event.robust {
+        return Err(Failure(format!("`{name}` is no array of objects")));
     }
-    Err(Failure(format!("`{name}` is no array of objects")))
+    let robust = event.robust;
+    Ok(value
+        .elements()
+        .filter(move |element| !robust || element.is_object()))
+}
+
+/// An element that is an object. What stood before one that is not has been mapped by then.
+fn object<'a>(event: &Event<'a>, element: Value<'a>, name: &str) -> Result<Value<'a>, Failure> {
+    if element.is_object() || event.robust {
+        return Ok(element);
+    }
+    let found = describe(element);
+    Err(Failure(format!(
+        "an element of `{name}` is {found}, not an object"
+    )))
 }
 
 fn rule_names<'a>(event: &mut Event<'a>, rule: Value<'a>) -> Step {

@@ -32,14 +32,13 @@ pub(crate) fn parse<'a>(arena: &'a Bump, text: &'a [u8]) -> Option<Value<'a>> {
     if flags & scan::NEWLINE != 0 {
         json = compact(arena, json);
     }
-    if flags & scan::SURROGATE != 0 {
-        json = crate::repair::rewrite(arena, json);
-    }
-    let value = Value::of(json, flags, false);
-    if flags & scan::TWICE != 0 && names_twice(arena, value) {
+    if flags & scan::TWICE != 0 && names_twice(arena, Value::of(json, flags, false)) {
         return None;
     }
-    Some(value)
+    if flags & (scan::SURROGATE | scan::RESPELLED) != 0 {
+        json = crate::repair::rewrite(arena, json);
+    }
+    Some(Value::of(json, flags, false))
 }
 
 /// Some object, at any depth, holds a name twice.

@@ -45,6 +45,8 @@ pub struct Rejected {
     pub reason: String,
 }
 
+/// The tag of events that hold their original, and of those that ask for it.
+const PRESERVE: &str = "preserve_original_event";
 /// Most members of a record that robust mode maps; real records have under a hundred.
 const MEMBERS_LIMIT: usize = 1000;
 /// Longest `Id` that is used as an identity; the plugin interface allows 512 bytes with the record
@@ -150,7 +152,8 @@ impl<'a> Input<'a> {
 
     /// Reads the record, after repairing what can be repaired.
     fn read(&self) -> Result<Readable<'a>, Broken> {
-        const REPAIRED: u8 = scan::CONTROL | scan::SURROGATE | scan::NEWLINE;
+        const TWICE: &str = "duplicate_keys: the last value of a repeated name was mapped";
+        const REPAIRED: scan::Flags = scan::CONTROL | scan::SURROGATE | scan::NEWLINE;
         let quoted = self.options.quotes_numbers();
         let bytes = self
             .bytes
@@ -180,9 +183,7 @@ impl<'a> Input<'a> {
                     member.flags & scan::TWICE != 0 && names_twice(self.arena, member.value)
                 });
         if twice {
-            readable
-                .notes
-                .push("duplicate_keys: the last value of a repeated name was mapped");
+            readable.notes.push(TWICE);
         }
         if flags & scan::CONTROL != 0 {
             readable
@@ -194,9 +195,14 @@ impl<'a> Input<'a> {
                 .notes
                 .push("a text holds half a surrogate pair: U+FFFD stands for it");
         }
-        if flags & REPAIRED != 0 || twice {
+        let respelled = flags & scan::RESPELLED != 0 && self.options.profile != Profile::Raw;
+        if flags & REPAIRED != 0 || twice || respelled {
+            let members = readable.record.members.len();
             readable.bytes = repair::rewrite(self.arena, trim_space(readable.bytes));
             readable.record = Record::read(self.arena, readable.bytes, quoted)?;
+            if !twice && readable.record.members.len() < members {
+                readable.notes.push(TWICE);
+            }
         }
         self.unwrap(readable, quoted)
     }
@@ -255,26 +261,22 @@ impl<'a> Input<'a> {
                 event.note("`Id` is missing");
             }
         }
-        if self.options.preserve_original_event {
-            tag(&mut event, "preserve_original_event");
-            match readable.message {
-                Some(message) => event
-                    .document
-                    .set(Field::EventOriginal, Value::Text(message)),
-                None => self.keep_original(&mut event),
-            }
+        let tagged = |tag: &String| tag == PRESERVE;
+        if self.options.preserve_original_event || self.options.tags.iter().any(tagged) {
+            tag(&mut event, PRESERVE);
+            self.keep_original(&mut event, readable.message);
         }
         let end = steps::run(&mut event);
         if !event.document.has(Field::Timestamp) {
             let arrival = Text::plain(dates::format(self.arena, self.arrival_ms));
             event.document.set(Field::Timestamp, Value::Text(arrival));
         }
-        self.end(&mut event, end, out);
+        self.end(&mut event, end, readable.message, out);
         event.time_ms
     }
 
     /// Says what went wrong and writes the event.
-    fn end(&self, event: &mut Event<'a>, end: End, out: &mut Vec<u8>) {
+    fn end(&self, event: &mut Event<'a>, end: End, message: Option<Text<'a>>, out: &mut Vec<u8>) {
         let quoted = self.options.quotes_numbers();
         let (audit, complete) = match end {
             End::Complete => (Field::Audit, true),
@@ -308,9 +310,10 @@ impl<'a> Input<'a> {
         let robust = event.robust;
         if event.document.has(Field::ErrorMessage) && (event.newer || robust) {
             event.document.set_word(Field::EventKind, "pipeline_error");
-            tag(event, "preserve_original_event");
-            if robust && !event.document.has(Field::EventOriginal) {
-                self.keep_original(event);
+            tag(event, PRESERVE);
+            let wanted = robust || message.is_some();
+            if wanted && !event.document.has(Field::EventOriginal) {
+                self.keep_original(event, message);
             }
         }
         self.suspect(event);
@@ -322,7 +325,14 @@ impl<'a> Input<'a> {
         write_event(event.document, event.record, audit, style, out);
     }
 
-    fn keep_original(&self, event: &mut Event<'a>) {
+    /// The record as it came, or what its collector says is the original.
+    fn keep_original(&self, event: &mut Event<'a>, message: Option<Text<'a>>) {
+        if let Some(message) = message {
+            event
+                .document
+                .set(Field::EventOriginal, Value::Text(message));
+            return;
+        }
         let (text, coded) = original::text(self.arena, self.bytes);
         event.document.set(Field::EventOriginal, Value::Text(text));
         if coded && event.robust {

@@ -90,7 +90,7 @@ fn fold<'a>(event: &mut Event<'a>, value: Value<'a>, known: Known) -> Result<Val
             value,
         });
     }
-    Ok(Value::Pairs(names.pairs.into_bump_slice()))
+    Ok(names.into_value())
 }
 
 /// The name and the value of the element that stands here; nothing when there is no value.
@@ -156,9 +156,7 @@ pub(crate) fn modified(event: &mut Event<'_>) -> Step {
     if names.pairs.is_empty() {
         event.record.remove(known);
     } else {
-        event
-            .record
-            .put(known, Value::Pairs(names.pairs.into_bump_slice()));
+        event.record.put(known, names.into_value());
     }
     Ok(())
 }
@@ -220,7 +218,7 @@ fn sanitise<'a>(arena: &'a Bump, name: Text<'a>) -> Text<'a> {
 }
 
 /// Members by name, in order of first appearance.
-struct Names<'a> {
+pub(crate) struct Names<'a> {
     arena: &'a Bump,
     pairs: ArenaVec<'a, Pair<'a>>,
     index: Index<'a>,
@@ -229,7 +227,7 @@ struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
-    fn new(arena: &'a Bump) -> Self {
+    pub(crate) fn new(arena: &'a Bump) -> Self {
         let pairs = ArenaVec::with_capacity_in(64, arena);
         Names {
             arena,
@@ -237,6 +235,11 @@ impl<'a> Names<'a> {
             index: Index::new(arena),
             seen: [0; 8],
         }
+    }
+
+    /// The object.
+    pub(crate) fn into_value(self) -> Value<'a> {
+        Value::Pairs(self.pairs.into_bump_slice())
     }
 
     fn find(&self, name: Text<'a>) -> Option<usize> {
@@ -248,7 +251,7 @@ impl<'a> Names<'a> {
             .find(hash, |row| self.pairs[row].name.same(name, self.arena))
     }
 
-    fn put(&mut self, pair: Pair<'a>) {
+    pub(crate) fn put(&mut self, pair: Pair<'a>) {
         let hash = hash::bytes(pair.name.decode(self.arena));
         let bit = 1 << (hash.get() >> 24 & 63);
         let seen = &mut self.seen[(hash.get() >> 30 & 7) as usize];

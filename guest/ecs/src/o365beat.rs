@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use bumpalo::Bump;
 
 use crate::dates;
-use crate::options::{BeatMode, BeatNameValues, Options};
+use crate::name_values::Names;
+use crate::options::{BeatMode, BeatNameValues, ErrorMode, Options};
 use crate::print::print;
 use crate::record::Record;
 use crate::table::members::Known;
@@ -46,12 +47,12 @@ pub(crate) fn map<'a>(
         objects: Vec::new(),
     };
     beat.put("ecs", "version", Value::word("1.1.0"));
-    beat.timestamp(record, arrival_ms);
+    beat.timestamp(record, arrival_ms, options.error_mode);
     let converted = beat.dissect(record);
     if options.o365beat.processed {
         for known in [Known::Parameters, Known::ExtendedProperties] {
             if let Some(value) = record.get(known).filter(|value| value.is_array()) {
-                let object = by_name(arena, value);
+                let object = by_name(arena, value, |_| Value::Null);
                 beat.put("processed", known.name(), object);
             }
         }
@@ -117,11 +118,15 @@ impl<'a> Beat<'a> {
         });
     }
 
-    fn timestamp(&mut self, record: &Record<'a>, arrival_ms: i64) {
-        let time = match record.set_value(Known::CreationTime) {
-            Some(Value::Text(text)) => dates::parse(text.decode(self.arena)),
-            _ => None,
+    /// `CreationTime` with a `Z` behind it, so in `reference` mode one with a zone is none.
+    fn timestamp(&mut self, record: &Record<'a>, arrival_ms: i64, mode: ErrorMode) {
+        let text = record.set_value(Known::CreationTime).and_then(Value::text);
+        let text = text.map(|text| text.decode(self.arena));
+        let fits = |text: &&[u8]| {
+            let zone = |byte: &u8| !byte.is_ascii_digit() && *byte != b'.';
+            mode == ErrorMode::Robust || text.get(19..).is_some_and(|end| !end.iter().any(zone))
         };
+        let time = text.filter(fits).and_then(dates::parse);
         if time.is_none() {
             let line = Value::word("`CreationTime` is missing or no date");
             self.put("error", "message", line);
@@ -270,35 +275,32 @@ fn list<'a>(arena: &'a Bump, value: Value<'a>, form: BeatNameValues) -> Value<'a
             crate::write::write_value(value, &mut out);
             text(String::from_utf8_lossy(&out).into_owned())
         }
-        BeatNameValues::Objects if value.is_array() => by_name(arena, value),
+        BeatNameValues::Objects if value.is_array() => {
+            by_name(arena, value, |element| changes(arena, element))
+        }
         BeatNameValues::Objects | BeatNameValues::Arrays => value,
     }
 }
 
 /// The object of names and values; entries without a name are left out, the last value of a name
-/// wins.
-fn by_name<'a>(arena: &'a Bump, value: Value<'a>) -> Value<'a> {
-    let mut pairs: Vec<Pair<'a>> = Vec::new();
+/// wins, and `other` gives that of an entry without one.
+fn by_name<'a>(
+    arena: &'a Bump,
+    value: Value<'a>,
+    other: impl Fn(Value<'a>) -> Value<'a>,
+) -> Value<'a> {
+    let mut names = Names::new(arena);
     for element in value.elements() {
-        let Some(name) = element.member("Name").and_then(Value::text) else {
-            continue;
-        };
-        let value = element.member("Value").unwrap_or(Value::Null);
-        // `ModifiedProperties` has an old and a new value instead.
-        let value = if element.member("Value").is_some() {
-            value
-        } else {
-            changes(arena, element)
-        };
-        if name.is_empty() {
-            continue;
+        let name = element.member("Name").and_then(Value::text);
+        if let Some(name) = name.filter(|name| !name.is_empty()) {
+            let value = element.member("Value").unwrap_or_else(|| other(element));
+            names.put(Pair { name, value });
         }
-        pairs.retain(|pair| !pair.name.same(name, arena));
-        pairs.push(Pair { name, value });
     }
-    Value::Pairs(arena.alloc_slice_copy(&pairs))
+    names.into_value()
 }
 
+/// `ModifiedProperties` has an old and a new value instead.
 fn changes<'a>(arena: &'a Bump, element: Value<'a>) -> Value<'a> {
     let pairs: Vec<_> = element
         .members()

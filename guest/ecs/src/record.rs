@@ -22,7 +22,7 @@ pub(crate) struct Member<'a> {
     /// Name and value as they stand in the record; empty when a rule made the value.
     pub(crate) source: &'a [u8],
     /// What `scan` met in the value.
-    pub(crate) flags: u8,
+    pub(crate) flags: scan::Flags,
     /// A rule moved it away.
     pub(crate) moved: bool,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Record<'a> {
     pub(crate) members: ArenaVec<'a, Member<'a>>,
     known: [u32; NAMES.len()],
     /// What `scan` met anywhere.
-    pub(crate) flags: u8,
+    pub(crate) flags: scan::Flags,
     /// The hash of the content, whatever the order of members.
     pub(crate) fingerprint: u64,
     /// A name occurs twice at the top level.
@@ -103,8 +103,10 @@ impl<'a> Record<'a> {
             let start = scanner.at;
             scanner.expect(b'"')?;
             let name_hash = scanner.string()?;
-            // Another spelling of a name must not pass for another name: such a record is repaired.
-            self.twice |= scanner.flags & scan::ESCAPE != 0;
+            // Another spelling of a name must not pass for another name.
+            if scanner.flags & scan::ESCAPE != 0 {
+                self.flags |= scan::RESPELLED;
+            }
             let name = &bytes[start + 1..scanner.at - 1];
             scanner.space();
             scanner.expect(b':')?;

@@ -1,5 +1,5 @@
 //! Makes a damaged record readable: bad UTF-8, control bytes, half surrogate pairs, names that
-//! occur twice.
+//! occur twice, escapes that nothing needs.
 //!
 //! Runs only when `scan` has met one of these. The record's own bytes stay in `event.original`.
 
@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use bumpalo::Bump;
 use bumpalo::collections::Vec as ArenaVec;
 
+use crate::scan::Flags;
 use crate::text::{Text, escape};
 use crate::value::{Kind, Value};
 
@@ -15,7 +16,7 @@ use crate::value::{Kind, Value};
 /// stays.
 pub(crate) fn rewrite<'a>(arena: &'a Bump, json: &'a [u8]) -> &'a [u8] {
     let mut out = ArenaVec::with_capacity_in(json.len() + 16, arena);
-    append(arena, Value::of(json, u8::MAX, false), &mut out);
+    append(arena, Value::of(json, Flags::MAX, false), &mut out);
     out.into_bump_slice()
 }
 

@@ -10,22 +10,27 @@ use std::num::NonZeroU64;
 use crate::block::Block;
 use crate::hash;
 
+/// What a scanner met, one bit each.
+pub(crate) type Flags = u16;
+
 /// A number occurs.
-pub(crate) const NUMBER: u8 = 1;
+pub(crate) const NUMBER: Flags = 1;
 /// `null`, `""`, `[]` or `{}` occurs: the clean-up of profile `newer` has work to do.
-pub(crate) const EMPTY: u8 = 2;
+pub(crate) const EMPTY: Flags = 2;
 /// A line break stands between tokens.
-pub(crate) const NEWLINE: u8 = 4;
+pub(crate) const NEWLINE: Flags = 4;
 /// A backslash occurs inside a string.
-pub(crate) const ESCAPE: u8 = 8;
+pub(crate) const ESCAPE: Flags = 8;
 /// Bytes above ASCII occur, so the text must still be checked as UTF-8.
-pub(crate) const HIGH: u8 = 16;
+pub(crate) const HIGH: Flags = 16;
 /// One object may hold one name twice (a 64-bit filter said so).
-pub(crate) const TWICE: u8 = 32;
+pub(crate) const TWICE: Flags = 32;
 /// A string holds a control byte, which JSON forbids and which is repaired in robust mode.
-pub(crate) const CONTROL: u8 = 64;
+pub(crate) const CONTROL: Flags = 64;
 /// An escape names half of a surrogate pair.
-pub(crate) const SURROGATE: u8 = 128;
+pub(crate) const SURROGATE: Flags = 128;
+/// An escape stands for a character that needs none, and rules know words by their bytes.
+pub(crate) const RESPELLED: Flags = 256;
 
 /// Deepest nesting that is followed; the service stays below ten.
 pub(crate) const DEPTH_LIMIT: u32 = 128;
@@ -49,7 +54,7 @@ pub(crate) struct Scanner<'a, const HASH: bool> {
     /// The next byte to read; after a failure about where it was met.
     pub(crate) at: usize,
     /// What has been met so far, see the constants.
-    pub(crate) flags: u8,
+    pub(crate) flags: Flags,
     deep: bool,
 }
 
@@ -250,7 +255,11 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
     fn escape(&mut self, at: usize) -> Option<usize> {
         self.flags |= ESCAPE;
         match self.bytes.get(at + 1)? {
-            b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(at + 2),
+            b'/' => {
+                self.flags |= RESPELLED;
+                Some(at + 2)
+            }
+            b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't' => Some(at + 2),
             b'u' => {
                 let unit = self.unit(at)?;
                 if (0xd800..0xdc00).contains(&unit) {
@@ -261,6 +270,8 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
                     self.flags |= SURROGATE;
                 } else if (0xdc00..0xe000).contains(&unit) {
                     self.flags |= SURROGATE;
+                } else if (0x20..0x7f).contains(&unit) {
+                    self.flags |= RESPELLED;
                 }
                 Some(at + 6)
             }
@@ -430,7 +441,7 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
 }
 
 #[inline]
-fn above_ascii(bytes: u64) -> u8 {
+fn above_ascii(bytes: u64) -> Flags {
     if bytes & 0x8080_8080_8080_8080 == 0 {
         0
     } else {
@@ -442,7 +453,7 @@ fn above_ascii(bytes: u64) -> u8 {
 mod tests {
     use super::*;
 
-    fn check(json: &str) -> (Option<Hash>, u8) {
+    fn check(json: &str) -> (Option<Hash>, Flags) {
         let mut scanner = Scanner::<true>::new(json.as_bytes());
         let hash = scanner.value(0);
         if hash.is_some() {

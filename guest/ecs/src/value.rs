@@ -37,7 +37,7 @@ pub(crate) struct Pair<'a> {
 pub(crate) struct Tree<'a> {
     pub(crate) json: &'a [u8],
     /// What `scan` met inside.
-    pub(crate) flags: u8,
+    pub(crate) flags: scan::Flags,
     /// Numbers inside count as texts (string-number style).
     pub(crate) quoted: bool,
 }
@@ -56,7 +56,7 @@ pub(crate) enum Kind {
 impl<'a> Value<'a> {
     /// The value whose valid JSON text is `json`.
     #[inline]
-    pub(crate) fn of(json: &'a [u8], flags: u8, quoted: bool) -> Self {
+    pub(crate) fn of(json: &'a [u8], flags: scan::Flags, quoted: bool) -> Self {
         match json.first() {
             Some(b'"') => {
                 let escaped = json.get(1..json.len() - 1).unwrap_or_default();

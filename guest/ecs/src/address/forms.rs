@@ -253,13 +253,16 @@ pub(crate) fn host_and_text(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     Some((&text[..end], &rest[..close], &rest[close + 1..]))
 }
 
-/// A port: digits, no zero in front, no letter behind.
+/// A port: digits, no zero in front, no letter or digit of any script behind.
 fn port(text: &[u8]) -> Option<&[u8]> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    let word = text
-        .get(digits)
-        .is_some_and(|&byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    (digits > 0 && text[0] != b'0' && !word).then_some(&text[..digits])
+    let (port, rest) = text.split_at(digits);
+    let behind = rest
+        .utf8_chunks()
+        .next()
+        .and_then(|chunk| chunk.valid().chars().next());
+    let word = behind.is_some_and(|behind| behind.is_alphanumeric() || behind == '_');
+    (digits > 0 && text[0] != b'0' && !word).then_some(port)
 }
 
 fn is_space(byte: u8) -> bool {

@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends at what it does not expect")]
 
 mod beat;
+mod edges;
 mod golden;
 mod pages;
 mod parity;

@@ -187,7 +187,7 @@ pub(crate) fn record() -> impl Strategy<Value = Map<String, Value>> {
     })
 }
 
-fn options() -> impl Strategy<Value = Options> {
+pub(crate) fn options() -> impl Strategy<Value = Options> {
     let profiles = [
         Profile::Newer,
         Profile::V1_7_1,
