@@ -12,6 +12,7 @@ mod salvage;
 
 use element::{Element, Outcome};
 pub use item::{Item, Limits, Malformed, Reason, Stop};
+use salvage::next_start;
 
 /// Deepest nesting of a record. Real records stay below 20; the stack of brackets is one integer.
 pub const DEPTH_LIMIT: u32 = 128;
@@ -48,7 +49,10 @@ pub struct Splitter {
     /// The last thing seen is the end of an outermost array: only another document may follow.
     after_array: bool,
     recovering: bool,
+    /// Restarts within each other at this moment.
     restarts: u32,
+    /// Bytes that were read again behind damage.
+    reread: u64,
     records: u64,
 }
 
@@ -86,6 +90,7 @@ impl Splitter {
             after_array: false,
             recovering: false,
             restarts: 0,
+            reread: 0,
             records: 0,
         }
     }
@@ -116,7 +121,8 @@ impl Splitter {
                 return Err(self.malformed(0, Reason::Truncated));
             } else if matches!(self.inside, Inside::Object(_)) {
                 let broken = std::mem::take(&mut self.held);
-                self.restart(broken, Reason::Truncated, &mut each)?;
+                let cut = next_start(&broken);
+                self.restart(broken, cut, Reason::Truncated, &mut each)?;
             } else {
                 let reason = match self.inside {
                     Inside::Damage { reason, .. } => reason,
@@ -302,6 +308,9 @@ impl Splitter {
         };
         let size = self.held.len() + (end - at);
         if size > self.limits.element_bytes && !matches!(outcome, Outcome::Mismatch(_)) {
+            if let Some(end) = self.too_late(chunk, at, each)? {
+                return Ok(end);
+            }
             return self.too_large(chunk, at, end, outcome == Outcome::Open, each);
         }
         if outcome == Outcome::Open {
@@ -314,10 +323,10 @@ impl Splitter {
             }
             let mut broken = std::mem::take(&mut self.held);
             broken.extend_from_slice(&chunk[at..end]);
-            // `restart` scans the broken part again, as input in front of the rest of this chunk.
+            let cut = next_start(&broken);
+            // The broken part is read again, as input in front of the rest of this chunk.
             let base = self.base;
-            self.base = self.begun;
-            self.restart(broken, Reason::Mismatch, each)?;
+            self.restart(broken, cut, Reason::Mismatch, each)?;
             self.base = base;
             return Ok(end);
         }
@@ -366,18 +375,28 @@ impl Splitter {
         let mut end = at;
         if *escaped {
             *escaped = false;
-            end += 1;
+            end += usize::from(chunk[at] != b'\n');
         }
-        while let Some(found) = memchr::memchr2(b'"', b'\\', chunk.get(end..).unwrap_or_default()) {
+        let ends = |rest| memchr::memchr3(b'"', b'\\', b'\n', rest);
+        while let Some(found) = ends(chunk.get(end..).unwrap_or_default()) {
             end += found + 1;
             if chunk[end - 1] == b'"' {
                 self.end_bad(&chunk[at..end], Reason::NotAnObject, each)?;
                 return Ok(end);
             }
-            if end == chunk.len() {
-                *escaped = true;
+            if chunk[end - 1] == b'\n' {
+                if self.limits.salvage {
+                    // No text goes on in the next line: a quote stood where none belongs.
+                    self.end_bad(&chunk[at..end - 1], Reason::Garbage, each)?;
+                    return Ok(end - 1);
+                }
+                continue;
             }
-            end += 1;
+            match chunk.get(end) {
+                None => *escaped = true,
+                Some(b'\n') => {}
+                Some(_) => end += 1,
+            }
         }
         self.hold_bad(&chunk[at..]);
         Ok(chunk.len())

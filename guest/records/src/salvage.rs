@@ -6,10 +6,13 @@ use crate::{Expect, Inside, Item, Malformed, Reason, Splitter, Stop};
 /// Most bytes of a bad slice that is kept when the record itself is over its limit.
 const OVERSIZE_KEPT_BYTES: usize = 64 * 1024;
 
-/// After so many restarts in one input a broken record is one bad slice up to its next likely end:
-/// each restart scans what is left again, so without a limit hostile input could cost the square
-/// of its length.
+/// After so many restarts within each other a broken record is one bad slice up to its next likely
+/// end; each is a few calls deep.
 const RESTART_LIMIT: u32 = 64;
+
+/// So is it when so many times the bytes of the input so far were read again: each restart reads
+/// what is left once more, so without a limit hostile input could cost the square of its length.
+const REREAD_LIMIT: u64 = 64;
 
 impl Splitter {
     pub(crate) fn too_large<E>(
@@ -102,22 +105,45 @@ impl Splitter {
         Ok(chunk.len())
     }
 
-    /// Begins again inside a broken record, behind its first likely end.
+    /// Deals with an object that is over the limit because its end is missing: another one begins
+    /// in a line of its own. Gives where to go on.
+    pub(crate) fn too_late<E>(
+        &mut self,
+        chunk: &[u8],
+        at: usize,
+        each: &mut dyn FnMut(Item<'_>) -> Result<(), E>,
+    ) -> Result<Option<usize>, Stop<E>> {
+        if !self.limits.salvage {
+            return Ok(None);
+        }
+        let before = self.held.len();
+        let end = at + (self.limits.element_bytes + 1).saturating_sub(before);
+        self.held.extend_from_slice(&chunk[at..end]);
+        let Some(cut) = memchr::memmem::find(&self.held, b"\n{") else {
+            self.held.truncate(before);
+            return Ok(None);
+        };
+        let broken = std::mem::take(&mut self.held);
+        let base = self.base;
+        self.restart(broken, Some(cut + 1), Reason::Truncated, each)?;
+        self.base = base;
+        Ok(Some(end))
+    }
+
+    /// Begins again inside a broken record, where another one may begin.
     pub(crate) fn restart<E>(
         &mut self,
         broken: Vec<u8>,
+        cut: Option<usize>,
         reason: Reason,
         each: &mut dyn FnMut(Item<'_>) -> Result<(), E>,
     ) -> Result<(), Stop<E>> {
         self.recovering = true;
-        self.restarts += 1;
-        let cut = if self.restarts > RESTART_LIMIT {
-            None
-        } else {
-            next_start(&broken)
-        };
+        self.reread += broken.len() as u64;
         let begun = self.begun;
-        let Some(cut) = cut else {
+        let affordable = self.restarts < RESTART_LIMIT
+            && self.reread <= REREAD_LIMIT * (begun + broken.len() as u64);
+        let Some(cut) = cut.filter(|_| affordable) else {
             // Nothing in it looks like a beginning: what follows belongs to the damage until
             // something does.
             let closed = broken
@@ -142,16 +168,20 @@ impl Splitter {
         })
         .map_err(Stop::Caller)?;
         self.base = begun + cut as u64;
-        self.run(&broken[cut..], each)
+        self.restarts += 1;
+        let answer = self.run(&broken[cut..], each);
+        self.restarts -= 1;
+        answer
     }
 }
 
-/// The first place behind the beginning of a broken record where another one may begin.
-fn next_start(broken: &[u8]) -> Option<usize> {
+/// The first place behind the beginning of a broken record where another one may begin: behind a
+/// closing brace, or in a line of its own.
+pub(crate) fn next_start(broken: &[u8]) -> Option<usize> {
     let mut closed = false;
     for (index, byte) in broken.iter().enumerate().skip(1) {
         match byte {
-            b'{' if closed => return Some(index),
+            b'{' if closed || broken[index - 1] == b'\n' => return Some(index),
             b'}' => closed = true,
             b' ' | b'\t' | b'\r' | b'\n' | b',' => {}
             _ => closed = false,

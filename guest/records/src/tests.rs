@@ -222,6 +222,42 @@ fn salvage_loses_no_good_record() {
 }
 
 #[test]
+fn a_bad_line_costs_no_other_line() {
+    for stray in ["\"", "oops \"unterminated", "x\"", "\"\\"] {
+        let (got, result) = both(salvage(), &format!("{stray}\n{{\"a\":1}}\n{{\"b\":2}}\n"));
+        assert_eq!(result, Ok(()));
+        let good = got.iter().filter(|got| matches!(got, Got::Record(_)));
+        assert_eq!(good.count(), 2, "{stray} {got:?}");
+    }
+    let lines = "{\"a\":\"cut\"\n{\"b\":1}\n{\"c\":{\n{\"d\":2}\n{\"e\":3}\n";
+    check_salvaged(
+        lines,
+        &[
+            bad("{\"a\":\"cut\"\n", 0, Reason::Truncated),
+            recovered("{\"b\":1}"),
+            bad("{\"c\":{\n", 19, Reason::Truncated),
+            recovered("{\"d\":2}"),
+            recovered("{\"e\":3}"),
+        ],
+    );
+    // Also when the end of the input is far away.
+    let small = Limits {
+        element_bytes: 64,
+        salvage: true,
+    };
+    let line = "{\"b\":\"0123456789\"}\n";
+    let (got, result) = both(small, &format!("{{\"a\":\n{}", line.repeat(100)));
+    assert_eq!(result, Ok(()));
+    assert_eq!(got[0], bad("{\"a\":\n", 0, Reason::Truncated));
+    assert_eq!(got.len(), 101);
+    assert!(
+        got[1..]
+            .iter()
+            .all(|got| *got == recovered(line.trim_end()))
+    );
+}
+
+#[test]
 fn nesting_has_a_limit() {
     let nested = |depth: usize| {
         format!(
@@ -384,7 +420,7 @@ proptest! {
         bytes in prop::collection::vec(
             prop_oneof![
                 Just(b'{'), Just(b'}'), Just(b'['), Just(b']'), Just(b'"'), Just(b'\\'),
-                Just(b','), Just(b'1'), Just(b' '), any::<u8>()
+                Just(b','), Just(b'1'), Just(b' '), Just(b'\n'), any::<u8>()
             ],
             0..300,
         ),
