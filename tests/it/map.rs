@@ -65,6 +65,10 @@ fn transform_takes_every_shape_that_records_come_in() {
         .iter()
         .flat_map(|record| [json!({ "o365audit": record }).to_string(), "\n".into()])
         .collect();
+    let texts: Vec<_> = records
+        .iter()
+        .map(|record| json!(record.to_string()).to_string())
+        .collect();
     let shapes = [
         ("one a line", lines.clone()),
         ("one a line, no last newline", lines.trim_end().to_owned()),
@@ -76,6 +80,9 @@ fn transform_takes_every_shape_that_records_come_in() {
         ),
         ("a byte-order mark before it", format!("\u{feff}{array}")),
         ("each in a wrapper", wrapped),
+        ("each in a text", texts.join("\n")),
+        ("an array of texts", format!("[{}]", texts.join(","))),
+        ("an array in a text", json!(array.to_string()).to_string()),
     ];
     let folder = folder();
     let expected = sluicegate(&folder)
@@ -94,16 +101,25 @@ fn transform_takes_every_shape_that_records_come_in() {
 #[test]
 fn transform_keeps_what_it_cannot_map_and_says_so() {
     let folder = folder();
-    let good = record("good");
-    let input = format!("{good}\n{{\"Id\": broken}}\n{}\n", record("also-good"));
+    let lines = [
+        &record("a").to_string(),
+        r#"{"Id": broken}"#,
+        &record("b").to_string(),
+        r#"{"Id":"cut""#,
+        &record("c").to_string(),
+        r#"oops ""#,
+        &record("d").to_string(),
+    ];
     let command = sluicegate(&folder)
         .args("transform --rejected bad.ndjson")
-        .input(input);
+        .input(lines.join("\n"));
     let ended = command.run().expect(65);
-    assert_eq!(Delivered::parse(&ended.stdout).ids(), ["good", "also-good"]);
-    ended.says(&["1 rejected"]);
+    assert_eq!(Delivered::parse(&ended.stdout).ids(), ["a", "b", "c", "d"]);
+    ended.says(&["4 rejected"]);
     let kept = std::fs::read_to_string(folder.path().join("bad.ndjson")).unwrap();
-    assert!(kept.contains("broken"), "{kept}");
+    for bytes in ["broken", r#"{\"Id\":\"cut\""#, "oops"] {
+        assert!(kept.contains(bytes), "{bytes} {kept}");
+    }
 }
 
 #[test]

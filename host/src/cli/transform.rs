@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 use bytestring::ByteString;
 use clap::Args;
 use indicatif::ProgressBar;
+use serde::de::IgnoredAny;
 use sluicegate_records::{Item, Limits as SplitLimits, Splitter, Stop};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -192,10 +193,7 @@ fn input_bytes() -> Option<u64> {
 /// Splits standard input; returns how many bytes it had.
 fn read(pieces: &mpsc::Sender<Piece>) -> Result<u64, Error> {
     let mut input = io::stdin().lock();
-    let mut splitter = Splitter::new(SplitLimits {
-        salvage: true,
-        ..SplitLimits::default()
-    });
+    let mut splitter = splitter();
     let mut gather = Gather {
         pieces,
         buffer: BytesMut::new(),
@@ -234,6 +232,22 @@ fn read(pieces: &mpsc::Sender<Piece>) -> Result<u64, Error> {
     Ok(bytes)
 }
 
+/// Goes on behind damage: every byte comes out, as a record or as what is rejected.
+fn splitter() -> Splitter {
+    Splitter::new(SplitLimits {
+        salvage: true,
+        ..SplitLimits::default()
+    })
+}
+
+/// A record or an array of them, written as a text once more.
+fn json_in_text(bytes: &[u8]) -> Option<String> {
+    let text: String = serde_json::from_slice(bytes).ok()?;
+    let container = text.trim_start().starts_with(['{', '[']);
+    let json = container.then(|| serde_json::from_str::<IgnoredAny>(&text));
+    json?.ok().map(|_| text)
+}
+
 /// Nobody takes pieces any more.
 struct Gone;
 
@@ -260,11 +274,24 @@ impl Gather<'_> {
                 offset,
                 reason,
             } => {
+                if let Some(text) = json_in_text(bytes) {
+                    return self.unfold(&text);
+                }
                 self.hand_over()?;
                 let reason = format!("{reason} at byte {offset}");
                 self.send(Piece::Bad(Bytes::copy_from_slice(bytes), reason))
             }
         }
+    }
+
+    /// The records in a text.
+    fn unfold(&mut self, text: &str) -> Result<(), Gone> {
+        let mut splitter = splitter();
+        let split = splitter
+            .push(text.as_bytes(), |item| self.take(item))
+            .and_then(|()| splitter.finish(|item| self.take(item)));
+        // The text is JSON, so nothing of it is malformed.
+        split.map_err(|_| Gone)
     }
 
     fn hand_over(&mut self) -> Result<(), Gone> {
