@@ -11,7 +11,7 @@ use bumpalo::collections::Vec as ArenaVec;
 pub(crate) use forms::is_ip;
 use forms::{host_and_text, parse, split_host, unmap};
 
-use crate::bytes::{any, position, same};
+use crate::bytes::{any, same};
 use crate::event::{Event, Failure, Step, describe, fail};
 use crate::print::print;
 use crate::table::fields::Field;
@@ -196,7 +196,7 @@ pub(crate) fn copies(event: &mut Event<'_>) -> Step {
 /// `network.type` of the client.
 pub(crate) fn network(event: &mut Event<'_>) -> Step {
     if let Some(ip) = event.document.text(Field::ClientIp) {
-        let kind = if position(ip.escaped, b':').is_some() {
+        let kind = if any(ip.escaped, |byte| byte == b':') {
             "ipv6"
         } else {
             "ipv4"

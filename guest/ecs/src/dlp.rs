@@ -145,11 +145,11 @@ fn policies(event: &mut Event<'_>) -> Step {
     }
     let (mut severity, mut blocked) = (b"0" as &[u8], false);
     for policy in items(event, policies, "PolicyDetails")? {
-        let Some(rules) = object(event, policy, "PolicyDetails")?.set_member("Rules") else {
+        let Some(rules) = policy?.set_member("Rules") else {
             continue;
         };
         for rule in items(event, rules, "PolicyDetails.Rules")? {
-            let rule = object(event, rule, "PolicyDetails.Rules")?;
+            let rule = rule?;
             rule_names(event, rule)?;
             severity = severity.max(rule_level(event, rule)?);
             blocked = blocked || blocks(event, rule)?;
@@ -166,30 +166,26 @@ fn policies(event: &mut Event<'_>) -> Step {
     Ok(())
 }
 
-/// The elements of an array; robust mode passes over what is no object.
+/// The objects of an array, one after the other: what stood before one that is none has been mapped
+/// by then. Robust mode passes over anything else.
 fn items<'a>(
     event: &Event<'a>,
     value: Value<'a>,
-    name: &str,
-) -> Result<impl Iterator<Item = Value<'a>> + use<'a>, Failure> {
-    if !value.is_array() && !event.robust {
+    name: &'static str,
+) -> Result<impl Iterator<Item = Result<Value<'a>, Failure>> + use<'a>, Failure> {
+    let robust = event.robust;
+    if !value.is_array() && !robust {
         return Err(Failure(format!("`{name}` is no array of objects")));
     }
-    let robust = event.robust;
-    Ok(value
-        .elements()
-        .filter(move |element| !robust || element.is_object()))
-}
-
-/// An element that is an object. What stood before one that is not has been mapped by then.
-fn object<'a>(event: &Event<'a>, element: Value<'a>, name: &str) -> Result<Value<'a>, Failure> {
-    if element.is_object() || event.robust {
-        return Ok(element);
-    }
-    let found = describe(element);
-    Err(Failure(format!(
-        "an element of `{name}` is {found}, not an object"
-    )))
+    let item = move |element: Value<'a>| {
+        if element.is_object() || robust {
+            return element.is_object().then_some(Ok(element));
+        }
+        let found = describe(element);
+        let failure = format!("an element of `{name}` is {found}, not an object");
+        Some(Err(Failure(failure)))
+    };
+    Ok(value.elements().filter_map(item))
 }
 
 fn rule_names<'a>(event: &mut Event<'a>, rule: Value<'a>) -> Step {

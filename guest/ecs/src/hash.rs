@@ -77,13 +77,11 @@ pub(crate) const fn bytes(text: &[u8]) -> Hash {
     let tail = if let (Some(first), Some(last)) = (rest.first_chunk(), rest.last_chunk()) {
         let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
         first as u64 | (last as u64) << (8 * (rest.len() - 4))
-    } else if let [first, .., last] = *rest {
-        // Of two bytes the one in the middle is the last again.
+    } else if let (Some(&first), Some(&last)) = (rest.first(), rest.last()) {
+        // Where there are not three, one of them is read again.
         let middle = rest.len() / 2;
         let middle = (rest[middle] as u64) << (8 * middle);
         first as u64 | middle | (last as u64) << (8 * (rest.len() - 1))
-    } else if let [only] = *rest {
-        only as u64
     } else {
         0
     };

@@ -66,6 +66,7 @@ impl Mapper {
             .into_iter()
             .map(|(id, name)| (id.to_lowercase(), name))
             .collect();
+        options.preserve_original_event |= options.tags.iter().any(|tag| tag == PRESERVE);
         Mapper {
             options,
             ..Mapper::default()
@@ -152,7 +153,7 @@ impl<'a> Input<'a> {
 
     /// Reads the record, after repairing what can be repaired.
     fn read(&self) -> Result<Readable<'a>, Broken> {
-        const TWICE: &str = "duplicate_keys: the last value of a repeated name was mapped";
+        const REPEATED: &str = "duplicate_keys: the last value of a repeated name was mapped";
         const REPAIRED: scan::Flags = scan::CONTROL | scan::SURROGATE | scan::NEWLINE;
         let quoted = self.options.quotes_numbers();
         let bytes = self
@@ -183,7 +184,7 @@ impl<'a> Input<'a> {
                     member.flags & scan::TWICE != 0 && names_twice(self.arena, member.value)
                 });
         if twice {
-            readable.notes.push(TWICE);
+            readable.notes.push(REPEATED);
         }
         if flags & scan::CONTROL != 0 {
             readable
@@ -201,7 +202,7 @@ impl<'a> Input<'a> {
             readable.bytes = repair::rewrite(self.arena, trim_space(readable.bytes));
             readable.record = Record::read(self.arena, readable.bytes, quoted)?;
             if !twice && readable.record.members.len() < members {
-                readable.notes.push(TWICE);
+                readable.notes.push(REPEATED);
             }
         }
         self.unwrap(readable, quoted)
@@ -261,8 +262,7 @@ impl<'a> Input<'a> {
                 event.note("`Id` is missing");
             }
         }
-        let tagged = |tag: &String| tag == PRESERVE;
-        if self.options.preserve_original_event || self.options.tags.iter().any(tagged) {
+        if self.options.preserve_original_event {
             tag(&mut event, PRESERVE);
             self.keep_original(&mut event, readable.message);
         }

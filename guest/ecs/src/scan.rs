@@ -208,24 +208,13 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
     /// The rest of a string from its first backslash or control byte on.
     #[inline(never)]
     fn string_slowly(&mut self, start: usize, mut at: usize) -> Option<Hash> {
-        let mut seen = u64::from(!self.bytes[start..at].is_ascii()) << 7;
         loop {
-            let block = Block::load(self.bytes, at);
-            let Block { low, high, .. } = block;
-            let stop = block.stops();
+            let stop = Block::load(self.bytes, at).stops();
             if stop == 0 {
-                seen |= low | high;
                 at += 16;
                 continue;
             }
-            let length = stop.trailing_zeros();
-            let mut tail = low;
-            if length >= 8 {
-                seen |= low;
-                tail = high;
-            }
-            seen |= tail & ((1 << (length % 8 * 8)) - 1);
-            at += length as usize;
+            at += stop.trailing_zeros() as usize;
             match self.bytes.get(at) {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -242,13 +231,12 @@ impl<'a, const HASH: bool> Scanner<'a, HASH> {
                 }
             }
         }
-        self.flags |= above_ascii(seen);
+        let text = &self.bytes[start..at];
+        if !text.is_ascii() {
+            self.flags |= HIGH;
+        }
         self.at = at + 1;
-        Some(if HASH {
-            hash::bytes(&self.bytes[start..at])
-        } else {
-            Hash::MIN
-        })
+        Some(if HASH { hash::bytes(text) } else { Hash::MIN })
     }
 
     /// Checks the escape at `at` and gives the place behind it.

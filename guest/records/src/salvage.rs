@@ -118,7 +118,7 @@ impl Splitter {
         }
         let before = self.held.len();
         let end = at + (self.limits.element_bytes + 1).saturating_sub(before);
-        self.held.extend_from_slice(&chunk[at..end]);
+        self.hold(&chunk[at..end]);
         let Some(cut) = memchr::memmem::find(&self.held, b"\n{") else {
             self.held.truncate(before);
             return Ok(None);

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use sluicegate_ecs::{BeatOptions, ErrorMode, Mapper, Options, Profile};
 
 use crate::properties::{options, record};
-use crate::{event, map};
+use crate::{event, map, of, tries};
 
 /// JSON with every character escaped that can be.
 fn respelled(value: &Value) -> String {
@@ -35,11 +35,7 @@ fn read(mut event: Value) -> Value {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 512,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(tries())]
 
     #[test]
     fn an_escape_that_nothing_needs_changes_nothing(record in record(), options in options()) {
@@ -61,10 +57,6 @@ fn reference(profile: Profile) -> Options {
         error_mode: ErrorMode::Reference,
         ..Options::default()
     }
-}
-
-fn of(options: &Options, record: &Value) -> Value {
-    map(options, record.to_string().as_bytes()).unwrap()
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod template;
 
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::ProptestConfig;
 use serde_json::Value;
 use sluicegate_ecs::{Mapper, Options};
 
@@ -28,6 +29,20 @@ fn root() -> PathBuf {
 fn map(options: &Options, record: &[u8]) -> Result<Value, String> {
     let mut mapper = Mapper::new(options.clone());
     event(&mut mapper, record)
+}
+
+/// The event of a record that must have one.
+fn of(options: &Options, record: &Value) -> Value {
+    map(options, record.to_string().as_bytes()).unwrap()
+}
+
+/// How properties are tried: often, and without a file of seeds.
+fn tries() -> ProptestConfig {
+    ProptestConfig {
+        cases: 512,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
 }
 
 fn event(mapper: &mut Mapper, record: &[u8]) -> Result<Value, String> {

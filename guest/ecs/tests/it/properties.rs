@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use sluicegate_ecs::{ErrorMode, Mapper, Options, Profile};
 
-use crate::{event, map};
+use crate::{event, map, tries};
 
 /// Names that rules know, and some they do not.
 const NAMES: &[&str] = &[
@@ -273,11 +273,7 @@ fn is_fraction(text: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 512,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(tries())]
 
     #[test]
     fn a_record_always_gives_an_event(record in record(), options in options()) {

@@ -5,11 +5,7 @@ use sluicegate_ecs::table::operations::{Category, OPERATIONS, Scope, Type};
 use sluicegate_ecs::table::record_types::{KNOWN, LATER};
 use sluicegate_ecs::{Options, Profile};
 
-use crate::map;
-
-fn of(options: &Options, record: &Value) -> Value {
-    map(options, record.to_string().as_bytes()).unwrap()
-}
+use crate::of;
 
 #[test]
 fn every_operation_appends_its_categories_and_types() {

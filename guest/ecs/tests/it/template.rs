@@ -10,7 +10,7 @@ use sluicegate_ecs::{Options, fields};
 use crate::golden::cases;
 use crate::parity::shared;
 use crate::properties::record;
-use crate::{map, root};
+use crate::{map, root, tries};
 
 fn template() -> Value {
     let path = root().join("pipelines/elasticsearch/index_template.json");
@@ -186,11 +186,7 @@ fn the_template_takes_the_event_of_every_fixture() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 512,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(tries())]
 
     #[test]
     fn no_record_puts_an_object_where_a_scalar_belongs(record in record()) {
